@@ -1,0 +1,107 @@
+"""Names of files, and of rounds by the history that led to them.
+
+A round is named by its history: `sft1`, `sft1-marge1`, `sft1-marge9`. Its parent is computed from the name, so schedules that begin
+alike share those rounds. Standard library only: the Snakefile imports this module and must start fast.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from llome.errors import ConfigError
+
+SEED = "seed"
+_STEP = re.compile(r"([a-z]+)([1-9][0-9]*)")
+
+
+def parse_history(history: str) -> list[tuple[str, int]]:
+    """`"sft1-marge2"` -> `[("sft", 1), ("marge", 2)]`. Raises ConfigError on anything else."""
+    steps: list[tuple[str, int]] = []
+    for part in history.split("-"):
+        match = _STEP.fullmatch(part)
+        if match is None:
+            raise ConfigError(f"history {history!r}: {part!r} is not an objective and a count, such as 'sft1'")
+        objective, count = match[1], int(match[2])
+        if steps and steps[-1][0] == objective:
+            raise ConfigError(f"history {history!r} names {objective!r} twice in a row; write one part, {objective}N")
+        steps.append((objective, count))
+    return steps
+
+
+def format_history(steps: Iterable[tuple[str, int]]) -> str:
+    """`[("sft", 1), ("marge", 2)]` -> `"sft1-marge2"`."""
+    return "-".join(f"{objective}{count}" for objective, count in steps)
+
+
+def parent(history: str) -> str:
+    """The history one round shorter; `"seed"` for a first round."""
+    *head, (objective, count) = parse_history(history)
+    if count > 1:
+        return format_history([*head, (objective, count - 1)])
+    return format_history(head) if head else SEED
+
+
+def objective(history: str) -> str:
+    """The objective of the last round of `history`."""
+    return parse_history(history)[-1][0]
+
+
+def round_number(history: str) -> int:
+    """How many rounds `history` holds; 0 for the seed."""
+    return 0 if history == SEED else sum(count for _, count in parse_history(history))
+
+
+def lineage(history: str) -> list[str]:
+    """All rounds from the first to `history` itself, the seed left out: `sft1`, `sft1-marge1`, ..."""
+    rounds: list[str] = []
+    while history != SEED:
+        rounds.append(history)
+        history = parent(history)
+    return rounds[::-1]
+
+
+def schedule_history(schedule: Sequence[Mapping[str, int]]) -> str:
+    """The name of a schedule's last round: `[{"sft": 1}, {"marge": 9}]` -> `"sft1-marge9"`; equal neighbours are merged."""
+    steps: list[tuple[str, int]] = []
+    for entry in schedule:
+        for name, count in entry.items():
+            if steps and steps[-1][0] == name:
+                steps[-1] = (name, steps[-1][1] + count)
+            else:
+                steps.append((name, count))
+    if not steps:
+        raise ConfigError("an empty schedule: name at least one round, such as [sft: 5]")
+    history = format_history(steps)
+    parse_history(history)
+    return history
+
+
+class Layout:
+    """Where everything of one experiment lies: `results/{experiment}/r{replicate}/{history}/...`."""
+
+    def __init__(self, results: str | Path, experiment: str) -> None:
+        self.root = Path(results) / experiment
+
+    @property
+    def oracle(self) -> Path:
+        """The oracle's spec with its drawn arrays."""
+        return self.root / "oracle.json"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.root / "report"
+
+    def replicate(self, replicate: int | str) -> Path:
+        """The folder of one replicate (an integer, or a Snakemake wildcard in braces)."""
+        return self.root / f"r{replicate}"
+
+    def round(self, replicate: int | str, history: str) -> Path:
+        """The folder of one round, or of the seed."""
+        return self.replicate(replicate) / history
+
+    def parent_labels(self, replicate: int | str, history: str) -> list[Path]:
+        """Labelled tables that precede `history`, the seed's first: what must not be labelled again."""
+        return [self.round(replicate, h) / "labeled.parquet" for h in [SEED, *lineage(history)[:-1]]]
