@@ -1,0 +1,172 @@
+"""Policies on disk and in memory: any causal language model, as an ordinary Hugging Face directory plus `llome.json`.
+
+`llome.json` is written last and lists every other file with its size and hash, so that a directory without its last file, or with a
+truncated one, is refused before any work. Weights are safetensors only; code from a model repository runs only where a user asks for
+it (`trust_remote_code`). Reading a card or a hash needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llome import __version__
+from llome.codec import SequenceCodec, compact_tokenizer
+from llome.errors import PolicyError, TableError
+from llome.provenance import MODEL_MARKER, hash_json, read_json, replacing, write_json
+from llome.tables import Domain
+
+if TYPE_CHECKING:
+    import torch
+
+
+
+@dataclass(frozen=True)
+class PolicyCard:
+    """What a policy is and where it came from (`llome.json`)."""
+
+    objective: str
+    """"base", or the objective of its last round of training."""
+    domain: Domain
+    """The problem its tokenizer and training data belong to."""
+    parent: str | None = None
+    """Hash of the policy it was trained from."""
+    data: str | None = None
+    """Hash of the labelled data it was trained on."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Resolved settings of the stage that wrote it."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Numbers of its training: pairs, steps, losses, validity."""
+    files: dict[str, list[Any]] = field(default_factory=dict)
+    """Size in bytes and hash of every file of the directory; filled in on saving."""
+    version: str = __version__
+
+
+def load_card(directory: str | Path) -> PolicyCard:
+    """Read `llome.json` and check that every file it lists is there in full. Raises PolicyError naming what is missing."""
+    directory = Path(directory)
+    marker = directory / MODEL_MARKER
+    if not marker.is_file():
+        kind = "holds no llome.json" if directory.is_dir() else "does not exist"
+        raise PolicyError(f"policy directory {directory} {kind}: it is incomplete or not ours; make it with `llome base` or `llome train`")
+    raw = read_json(marker)
+    try:
+        card = PolicyCard(**{**raw, "domain": Domain(**raw["domain"])})
+    except (TypeError, KeyError) as err:
+        raise PolicyError(f"{marker} is not a policy card ({err}); make the policy again with `llome base` or `llome train`") from err
+    for name, (size, _) in card.files.items():
+        file = directory / name
+        if not file.is_file() or file.stat().st_size != size:
+            found = f"has {file.stat().st_size} bytes instead of {size}" if file.is_file() else "is missing"
+            raise PolicyError(f"policy directory {directory}: {name} {found}; delete the directory and run its stage again")
+    return card
+
+
+def hash_policy(directory: str | Path) -> str:
+    """Hash of a policy's content (weights, tokenizer, provenance), from its card."""
+    load_card(directory)
+    return hash_json(read_json(Path(directory) / MODEL_MARKER))
+
+
+def save_policy(directory: str | Path, model: torch.nn.Module, tokenizer: Any, card: PolicyCard) -> None:
+    """Write an ordinary Hugging Face directory, `llome.json` last, beside `directory`, and rename it."""
+    with replacing(directory) as temporary:
+        model.config._name_or_path = ""  # no path of this machine in the artefact
+        model.save_pretrained(temporary)
+        tokenizer.name_or_path = tokenizer.init_kwargs["name_or_path"] = ""
+        tokenizer.save_pretrained(temporary)
+        files = {}
+        for file in sorted(temporary.rglob("*")):
+            if file.is_file():
+                with open(file, "rb") as handle:
+                    digest = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+                files[str(file.relative_to(temporary))] = [file.stat().st_size, digest]
+        write_json(temporary / MODEL_MARKER, asdict(card) | {"files": files})
+
+
+def load_policy(directory: str | Path, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False) -> tuple[Any, Any, PolicyCard]:
+    """(model in eval mode on the CPU, tokenizer, card) of a complete policy directory. Raises PolicyError otherwise."""
+    card = load_card(directory)
+    model, tokenizer = load_pretrained(directory, dtype=dtype, trust_remote_code=trust_remote_code)
+    return model, tokenizer, card
+
+
+def load_pretrained(name: str | Path, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False) -> tuple[Any, Any]:
+    """(model, tokenizer) of a Hugging Face directory or hub id, padding on the left with a token that exists."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
+        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype or torch.float32, use_safetensors=True, **options)
+    except (OSError, ValueError, RuntimeError) as err:
+        reason = str(err).strip().splitlines()[0]
+        raise PolicyError(
+            f"cannot load a causal language model from {name}: {reason}; give a hub id or a directory with config.json,"
+            " safetensors weights and a tokenizer"
+        ) from err
+    if tokenizer.eos_token_id is None:
+        raise PolicyError(f"the tokenizer of {name} has no end token; choose a model that has one")
+    if tokenizer.pad_token_id is None:
+        known = tokenizer.get_vocab()
+        tokenizer.pad_token = "<|padding|>" if "<|padding|>" in known else tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return model.eval(), tokenizer
+
+
+def build_small_policy(
+    num_states: int, length: int, *, hidden_size: int, num_layers: int, num_heads: int, random_seed: int
+) -> tuple[Any, Any]:
+    """(model, tokenizer): a GPT-NeoX (Pythia's architecture) with random weights and the compact tokenizer.
+
+    Args:
+        num_states: size of the alphabet.
+        length: length of a sequence; the context holds a prompt and a completion.
+        hidden_size: width of the residual stream, a multiple of `num_heads`.
+        num_layers: number of blocks.
+        num_heads: attention heads a block.
+        random_seed: seed of the weights.
+
+    Raises:
+        PolicyError: the width is no multiple of the number of heads.
+    """
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    if hidden_size < 1 or num_heads < 1 or hidden_size % num_heads:
+        raise PolicyError(f"hidden_size {hidden_size} is not a multiple of num_heads {num_heads}; choose, say, 64 and 4")
+    tokenizer = compact_tokenizer(num_states)
+    config = GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        intermediate_size=4 * hidden_size,
+        max_position_embeddings=2 * length + 8,
+        rotary_pct=1.0,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(random_seed)
+        model = GPTNeoXForCausalLM(config)
+    return model.eval(), tokenizer
+
+
+def codec_for(tokenizer: Any, card: PolicyCard) -> SequenceCodec:
+    """The codec of a policy's tokenizer for the policy's problem."""
+    return SequenceCodec(tokenizer, card.domain.num_states, card.domain.length)
+
+
+def check_domain(card: PolicyCard, domain: Domain, model: str | Path, table: str | Path) -> None:
+    """Raises TableError where a table was labelled by another oracle than the policy's data."""
+    if card.domain != domain:
+        raise TableError(
+            f"{table} was made with oracle {domain.fingerprint} (V {domain.num_states}, L {domain.length}), but the policy {model}"
+            f" with {card.domain.fingerprint} (V {card.domain.num_states}, L {card.domain.length}); use files of one oracle"
+        )
