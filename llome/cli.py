@@ -1,0 +1,186 @@
+"""The command line: `llome STAGE ...`, a table of names and the functions they run, imported only when asked for.
+
+A stage is a function with typed keyword arguments, and its signature is its command line (jsonargparse): `--name value`,
+or a YAML through `--config`. `train` hands its arguments to LightningCLI as they are. A user's mistake is one line on stderr
+and exit code 2; `--debug`, anywhere on the line, shows the traceback as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import itertools
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from llome import __version__
+from llome.errors import ConfigError, LlomeError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+STAGES: dict[str, tuple[str, str, str]] = {
+    "oracle": ("llome.stages.seed", "draw_oracle", "draw a benchmark function from its YAML, once, into oracle.json"),
+    "seed": ("llome.stages.seed", "seed", "label the first sequences with the genetic algorithm, or carry it on"),
+    "base": ("llome.stages.base", "base", "make the starting policy"),
+    "train": ("llome.stages.train", "train", "train a policy on labelled tables (train fit --config ...)"),
+    "refine": ("llome.stages.refine", "refine", "let a policy edit its best sequences, iteration by iteration"),
+    "filter": ("llome.stages.filter", "filter_proposals", "choose the proposals that go to the oracle"),
+    "label": ("llome.stages.label", "label", "call the oracle on the chosen proposals"),
+    "summarize": ("llome.stages.summarize", "summarize", "count and average one round into summary.json"),
+    "report": ("llome.stages.report", "report", "draw the report of an experiment and print its table"),
+}
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line on `args` (those of the process if None) and return the exit code.
+
+    0 is success, 2 a user's mistake (one line on stderr, no traceback unless `--debug`), 130 an interrupt. Anything else
+    that is raised is a bug and leaves as it is.
+    """
+    args = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    name = "llome"
+    try:
+        if not args or args[0] in ("-h", "--help"):
+            print(_overview())
+            return 0
+        if args[0] in ("-V", "--version"):
+            print(f"llome {__version__}")
+            return 0
+        if args[0] not in STAGES:
+            raise ConfigError(f"there is no stage {args[0]!r}{nearest(args[0], STAGES)}; `llome --help` lists them")
+        name = f"llome {args[0]}"
+        return _run(args[0], args[1:])
+    except LlomeError as err:
+        if debug:
+            traceback.print_exc()
+        print(f"{name}: error: {_one_line(str(err))}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # argparse: --help, or its own message
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`", did you mean 'x'?"` for the known name most like `name`, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def stage_parser(stage: str) -> ArgumentParser:
+    """The parser of a stage other than `train`: its function's signature and `--config`."""
+    return _parser(stage, _function(stage))
+
+
+def _overview() -> str:
+    width = max(map(len, STAGES))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in STAGES.items()]
+    return "\n".join(
+        [
+            "usage: llome STAGE [--config YAML] [--option value ...] [--debug]",
+            "",
+            "Language models as optimisers of constrained sequences. Each stage reads files and writes files:",
+            "",
+            *lines,
+            "",
+            "llome STAGE --help lists a stage's options; llome --version the version.",
+            "A whole experiment: snakemake --cores N --configfile configs/experiments/demo.yaml",
+        ]
+    )
+
+
+def _function(stage: str) -> Callable[..., None]:
+    module, function, _ = STAGES[stage]
+    return getattr(importlib.import_module(module), function)
+
+
+def _run(stage: str, args: list[str]) -> int:
+    function = _function(stage)
+    if stage == "train":
+        function(args)
+        return 0
+    parser = _parser(stage, function)
+    settings = _parse(parser, args)
+    function(**{name: value for name, value in vars(settings).items() if name != "config"})
+    return 0
+
+
+def _parser(stage: str, function: Callable[..., None]) -> ArgumentParser:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=f"llome {stage}",
+        usage=f"llome {stage} [--config YAML] [--option value ...] [--debug]",
+        description=STAGES[stage][2].capitalize() + ".",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML with any of these options; the line wins")
+    parser.add_function_arguments(function)
+    return parser
+
+
+def _parse(parser: ArgumentParser, args: list[str]) -> Any:
+    """Parse and instantiate, every complaint as one ConfigError that names the option and the nearest known one."""
+    from jsonargparse import ArgumentError
+
+    options = {option for action in parser._actions for option in action.option_strings if not option.endswith("+")}
+    try:
+        return parser.instantiate(parser.parse_args(_join_lists(parser, args)))
+    except ArgumentError as err:
+        message = _one_line(str(err))
+    except (TypeError, ValueError, OSError) as err:
+        message = _one_line(f"{type(err).__name__}: {err}")
+    more = f"; `{parser.prog} --help` lists them"
+    files = ", ".join(_values(args, "--config")) or "the settings"
+    if match := re.match(r"unrecognized arguments: (\S+)", message):
+        unknown = match[1].split("=")[0]
+        raise ConfigError(f"unknown option {unknown!r}{nearest(unknown, options)}{more}")
+    if match := re.match(r"Option '([^']+)' is not accepted", message):
+        hint = nearest(match[1], (option.removeprefix("--") for option in options))
+        raise ConfigError(f"unknown setting {match[1]!r} in {files}{hint}{more}")
+    message = re.sub(r"^Parser key \"(\S+)\":", r"--\1:", message)
+    message = re.sub(r"^Problems parsing config:", f"{files} is no valid YAML:", message)
+    raise ConfigError(re.sub(r"<class '(\w+)'>", r"\1", message))
+
+
+def _join_lists(parser: ArgumentParser, args: list[str]) -> list[str]:
+    """Let options of a list type take several words, `--labeled a b`: jsonargparse wants one at a time."""
+    names = {option for action in parser._actions for option in action.option_strings}
+    lists = {name for name in names if f"{name}+" in names}
+    joined: list[str] = []
+    rest = list(args)
+    while rest:
+        option = rest.pop(0)
+        if option not in lists:
+            joined.append(option)
+            continue
+        words = []
+        while rest and not rest[0].startswith("--"):
+            words.append(rest.pop(0))
+        if (len(words) == 1 and words[0].startswith("[")) or not words:
+            joined += [option, *words]
+        else:  # what a config file says is replaced, then each word is parsed as one item
+            joined += [option, "[]"]
+            for word in words:
+                joined += [f"{option}+", word]
+    return joined
+
+
+def _values(args: list[str], option: str) -> list[str]:
+    after = [value for name, value in itertools.pairwise(args) if name == option]
+    return after + [arg.split("=", 1)[1] for arg in args if arg.startswith(f"{option}=")]
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s*\n\s*", " ", text.strip())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
