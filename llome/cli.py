@@ -1,13 +1,12 @@
 """The command line: `llome STAGE ...`, a table of names and the functions they run, imported only when asked for.
 
 A stage is a function with typed keyword arguments, and its signature is its command line (jsonargparse): `--name value`,
-or a YAML through `--config`. `train` hands its arguments to LightningCLI as they are. A user's mistake is one line on stderr
-and exit code 2; `--debug`, anywhere on the line, shows the traceback as well.
+or a YAML through `--config`. `train` hands its arguments to LightningCLI as they are. A user's mistake is one line on
+stderr and exit code 2; `--debug`, anywhere on the line, shows the traceback as well.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import itertools
 import re
@@ -38,8 +37,8 @@ STAGES: dict[str, tuple[str, str, str]] = {
 def main(args: list[str] | None = None) -> int:
     """Run the command line on `args` (those of the process if None) and return the exit code.
 
-    0 is success, 2 a user's mistake (one line on stderr, no traceback unless `--debug`), 130 an interrupt. Anything else
-    that is raised is a bug and leaves as it is.
+    0 is success, 2 a user's mistake (one line on stderr, a traceback with `--debug`), 130 an interrupt. What else
+    is raised is a bug and leaves as it is.
     """
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args
@@ -53,7 +52,7 @@ def main(args: list[str] | None = None) -> int:
             print(f"llome {__version__}")
             return 0
         if args[0] not in STAGES:
-            raise ConfigError(f"there is no stage {args[0]!r}{nearest(args[0], STAGES)}; `llome --help` lists them")
+            raise ConfigError(f"there is no stage {args[0]!r}{_nearest(args[0], STAGES)}; `llome --help` lists them")
         name = f"llome {args[0]}"
         return _run(args[0], args[1:])
     except LlomeError as err:
@@ -66,12 +65,6 @@ def main(args: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`", did you mean 'x'?"` for the known name most like `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def stage_parser(stage: str) -> ArgumentParser:
@@ -141,9 +134,9 @@ def _parse(parser: ArgumentParser, args: list[str]) -> Any:
     files = ", ".join(_values(args, "--config")) or "the settings"
     if match := re.match(r"unrecognized arguments: (\S+)", message):
         unknown = match[1].split("=")[0]
-        raise ConfigError(f"unknown option {unknown!r}{nearest(unknown, options)}{more}")
+        raise ConfigError(f"unknown option {unknown!r}{_nearest(unknown, options)}{more}")
     if match := re.match(r"Option '([^']+)' is not accepted", message):
-        hint = nearest(match[1], (option.removeprefix("--") for option in options))
+        hint = _nearest(match[1], (option.removeprefix("--") for option in options))
         raise ConfigError(f"unknown setting {match[1]!r} in {files}{hint}{more}")
     message = re.sub(r"^Parser key \"(\S+)\":", r"--\1:", message)
     message = re.sub(r"^Problems parsing config:", f"{files} is no valid YAML:", message)
@@ -171,6 +164,12 @@ def _join_lists(parser: ArgumentParser, args: list[str]) -> list[str]:
             for word in words:
                 joined += [f"{option}+", word]
     return joined
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    from llome.experiment import nearest
+
+    return nearest(name, known)
 
 
 def _values(args: list[str], option: str) -> list[str]:
