@@ -58,7 +58,11 @@ def compact_tokenizer(num_states: int) -> Any:
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split(LINE_END, "isolated")]
     )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, additional_special_tokens=[CONTROL], padding_side="left"
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END,
+        additional_special_tokens=[CONTROL],
+        padding_side="left",
     )
 
 
@@ -68,7 +72,9 @@ class SequenceCodec:
     def __init__(self, tokenizer: Any, num_states: int, length: int) -> None:
         """Raises PolicyError where the tokenizer lacks an end or padding token, or cannot spell an element."""
         if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
-            raise PolicyError("the tokenizer has no end or padding token; save one with both, or let `llome base` prepare the policy")
+            raise PolicyError(
+                "the tokenizer has no end or padding token; save one with both, or let `llome base` prepare the policy"
+            )
         self.tokenizer = tokenizer
         self.num_states = num_states
         self.length = length
@@ -85,7 +91,9 @@ class SequenceCodec:
             return None
         elements = np.array([ids[0] for ids in completions], dtype=np.int64)
         if len(set(elements.tolist())) != self.num_states or self.pad_id in elements or self.end_id in elements:
-            raise PolicyError(f"the tokenizer knows fewer than {self.num_states} elements; build the base policy for this oracle")
+            raise PolicyError(
+                f"the tokenizer knows fewer than {self.num_states} elements; build the base policy for this oracle"
+            )
         self._prompt_ends = prompts[0][0], prompts[0][2]
         return elements
 
@@ -117,7 +125,9 @@ class SequenceCodec:
     def encode_completions(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, L) -> ids (N, T) int64 with the end token, padded on the right, and mask (N, T) bool, False on padding."""
         if self._elements is None:
-            return self._pad([[*ids, self.end_id] for ids in self._tokenize([format_sequence(s) for s in sequences])], left=False)
+            return self._pad(
+                [[*ids, self.end_id] for ids in self._tokenize([format_sequence(s) for s in sequences])], left=False
+            )
         ids = np.full((len(sequences), self.length + 1), self.end_id, dtype=np.int64)
         ids[:, :-1] = self._elements[sequences]
         return ids, np.ones(ids.shape, dtype=bool)
@@ -148,7 +158,9 @@ class SequenceCodec:
                 sequences[parsed] = values[parsed]
             return sequences, parsed
         parsed = np.zeros(len(ids), dtype=bool)
-        texts = self.tokenizer.batch_decode([row[: max(n, 0)] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)])
+        texts = self.tokenizer.batch_decode(
+            [row[: max(n, 0)] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)]
+        )
         for i, (text, n) in enumerate(zip(texts, lengths.tolist(), strict=True)):
             values_or_none = parse_sequence(text, self.num_states, self.length) if n >= 0 else None
             if values_or_none is not None:

@@ -152,13 +152,19 @@ class Table:
             raise TableError(f"{path} does not exist; run the stage that writes it") from err
         except (pa.ArrowException, OSError) as err:
             reason = str(err).splitlines()[0]
-            raise TableError(f"{path} is corrupt or truncated ({reason}); delete it and run the stage that writes it again") from err
+            raise TableError(
+                f"{path} is corrupt or truncated ({reason}); delete it and run the stage that writes it again"
+            ) from err
         raw = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
         if raw.get("schema") != cls.name:
-            raise TableError(f"{path} is not a {cls.name} table (it is {raw.get('schema', 'no llome table')!r}); give the right file")
+            raise TableError(
+                f"{path} is not a {cls.name} table (it is {raw.get('schema', 'no llome table')!r}); give the right file"
+            )
         names = [f.name for f in fields(cls) if f.name != "meta"]
         if table.schema.names != names or any(table.schema.field(n).type != _TYPES[n] for n in names):
-            raise TableError(f"{path}: columns are {table.schema.names}, a {cls.name} table has {names} with fixed types")
+            raise TableError(
+                f"{path}: columns are {table.schema.names}, a {cls.name} table has {names} with fixed types"
+            )
         for name in names:
             if table[name].null_count:
                 raise TableError(f"{path}: column {name} has {table[name].null_count} missing values")
@@ -202,9 +208,13 @@ class Labeled(Table):
         bad = np.isnan(self.score) | (self.score == np.inf)
         if bad.any():
             row = int(bad.argmax())
-            raise TableError(f"{where}: row {row} has score {self.score[row]}; scores are finite, or -inf where infeasible")
+            raise TableError(
+                f"{where}: row {row} has score {self.score[row]}; scores are finite, or -inf where infeasible"
+            )
         if len(self) and (self.query.min() < 0 or self.query.max() >= self.meta.spent):
-            raise TableError(f"{where}: queries run to {int(self.query.max())}, but only {self.meta.spent} were counted")
+            raise TableError(
+                f"{where}: queries run to {int(self.query.max())}, but only {self.meta.spent} were counted"
+            )
         self._check_unique(where)
 
 
@@ -257,6 +267,16 @@ def row_keys(sequences: np.ndarray) -> np.ndarray:
     return rows.view(np.dtype((np.void, rows.shape[1] * 2))).reshape(-1)
 
 
+def best_sequences(tables: Sequence[Labeled], count: int) -> np.ndarray:
+    """The `count` best distinct sequences of the tables, (n, L) int16: by score, equal ones in the order of their labelling."""
+    sequences = np.concatenate([table.sequence for table in tables])
+    order = np.lexsort(
+        (np.concatenate([table.query for table in tables]), -np.concatenate([table.score for table in tables]))
+    )
+    first = np.unique(row_keys(sequences[order]), return_index=True)[1]
+    return sequences[order[np.sort(first)[:count]]]
+
+
 def same_problem(tables: Sequence[tuple[str, Meta]]) -> Domain:
     """The domain that all tables share. Raises TableError naming the two files whose oracles differ."""
     (first, meta), *rest = tables
@@ -275,7 +295,9 @@ def _to_lists(values: np.ndarray, parsed: np.ndarray | None) -> pa.ListArray:
         lengths[~parsed] = 0
         values = values[parsed]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.ascontiguousarray(values, dtype=np.int16).reshape(-1)))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(np.ascontiguousarray(values, dtype=np.int16).reshape(-1))
+    )
 
 
 def _from_lists(column: pa.ListArray, length: int, empty_allowed: bool, where: str) -> np.ndarray:

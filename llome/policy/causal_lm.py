@@ -7,7 +7,9 @@ it (`trust_remote_code`). Reading a card or a hash needs no torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +22,6 @@ from llome.tables import Domain
 
 if TYPE_CHECKING:
     import torch
-
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,23 @@ def load_card(directory: str | Path) -> PolicyCard:
     marker = directory / MODEL_MARKER
     if not marker.is_file():
         kind = "holds no llome.json" if directory.is_dir() else "does not exist"
-        raise PolicyError(f"policy directory {directory} {kind}: it is incomplete or not ours; make it with `llome base` or `llome train`")
+        raise PolicyError(
+            f"policy directory {directory} {kind}: it is incomplete or not ours; make it with `llome base` or `llome train`"
+        )
     raw = read_json(marker)
     try:
         card = PolicyCard(**{**raw, "domain": Domain(**raw["domain"])})
     except (TypeError, KeyError) as err:
-        raise PolicyError(f"{marker} is not a policy card ({err}); make the policy again with `llome base` or `llome train`") from err
+        raise PolicyError(
+            f"{marker} is not a policy card ({err}); make the policy again with `llome base` or `llome train`"
+        ) from err
     for name, (size, _) in card.files.items():
         file = directory / name
         if not file.is_file() or file.stat().st_size != size:
             found = f"has {file.stat().st_size} bytes instead of {size}" if file.is_file() else "is missing"
-            raise PolicyError(f"policy directory {directory}: {name} {found}; delete the directory and run its stage again")
+            raise PolicyError(
+                f"policy directory {directory}: {name} {found}; delete the directory and run its stage again"
+            )
     return card
 
 
@@ -70,12 +77,14 @@ def hash_policy(directory: str | Path) -> str:
     return hash_json(read_json(Path(directory) / MODEL_MARKER))
 
 
-def save_policy(directory: str | Path, model: torch.nn.Module, tokenizer: Any, card: PolicyCard) -> None:
+def save_policy(directory: str | Path, model: Any, tokenizer: Any, card: PolicyCard) -> None:
     """Write an ordinary Hugging Face directory, `llome.json` last, beside `directory`, and rename it."""
-    with replacing(directory) as temporary:
+    with replacing(directory) as temporary, _quiet():
         model.config._name_or_path = ""  # no path of this machine in the artefact
         model.save_pretrained(temporary)
-        tokenizer.name_or_path = tokenizer.init_kwargs["name_or_path"] = ""
+        for key in ("name_or_path", "is_local", "local_files_only"):
+            tokenizer.init_kwargs.pop(key, None)
+        tokenizer.name_or_path = ""
         tokenizer.save_pretrained(temporary)
         files = {}
         for file in sorted(temporary.rglob("*")):
@@ -86,22 +95,43 @@ def save_policy(directory: str | Path, model: torch.nn.Module, tokenizer: Any, c
         write_json(temporary / MODEL_MARKER, asdict(card) | {"files": files})
 
 
-def load_policy(directory: str | Path, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False) -> tuple[Any, Any, PolicyCard]:
+def load_policy(
+    directory: str | Path, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False
+) -> tuple[Any, Any, PolicyCard]:
     """(model in eval mode on the CPU, tokenizer, card) of a complete policy directory. Raises PolicyError otherwise."""
     card = load_card(directory)
     model, tokenizer = load_pretrained(directory, dtype=dtype, trust_remote_code=trust_remote_code)
     return model, tokenizer, card
 
 
-def load_pretrained(name: str | Path, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False) -> tuple[Any, Any]:
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars of transformers for loads and saves of a moment."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def load_pretrained(
+    name: str | Path, *, dtype: torch.dtype | None = None, trust_remote_code: bool = False
+) -> tuple[Any, Any]:
     """(model, tokenizer) of a Hugging Face directory or hub id, padding on the left with a token that exists."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     options = {"trust_remote_code": trust_remote_code}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
-        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype or torch.float32, use_safetensors=True, **options)
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(name), dtype=dtype or torch.float32, use_safetensors=True, **options
+            )
     except (OSError, ValueError, RuntimeError) as err:
         reason = str(err).strip().splitlines()[0]
         raise PolicyError(
@@ -138,7 +168,9 @@ def build_small_policy(
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
     if hidden_size < 1 or num_heads < 1 or hidden_size % num_heads:
-        raise PolicyError(f"hidden_size {hidden_size} is not a multiple of num_heads {num_heads}; choose, say, 64 and 4")
+        raise PolicyError(
+            f"hidden_size {hidden_size} is not a multiple of num_heads {num_heads}; choose, say, 64 and 4"
+        )
     tokenizer = compact_tokenizer(num_states)
     config = GPTNeoXConfig(
         vocab_size=len(tokenizer),
@@ -147,7 +179,7 @@ def build_small_policy(
         num_attention_heads=num_heads,
         intermediate_size=4 * hidden_size,
         max_position_embeddings=2 * length + 8,
-        rotary_pct=1.0,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -156,6 +188,21 @@ def build_small_policy(
         torch.manual_seed(random_seed)
         model = GPTNeoXForCausalLM(config)
     return model.eval(), tokenizer
+
+
+def pick_device(device: str) -> str:
+    """`auto` -> `cuda`, `mps` or `cpu`, whichever is there; anything else is checked. Raises PolicyError where it is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as err:
+        raise PolicyError(
+            f"device {device!r} is not to be had here ({str(err).splitlines()[0]}); use auto or cpu"
+        ) from err
+    return device
 
 
 def codec_for(tokenizer: Any, card: PolicyCard) -> SequenceCodec:

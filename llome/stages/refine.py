@@ -1,0 +1,120 @@
+"""Stage `refine`: the inner loop (Algorithm 3). Reads a policy and a labelled table, writes proposals; sees no oracle."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from llome.errors import ConfigError, TableError
+from llome.provenance import exclusive, hash_file, hash_json, read_json
+
+
+def refine(
+    *,
+    model: Path,
+    labeled: list[Path],
+    out: Path,
+    summary: Path | None = None,
+    random_seed: int = 0,
+    num_seeds: int = 200,
+    iterations: int = 10,
+    num_samples: int = 10,
+    temperatures: list[float] = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6],  # noqa: B006 (jsonargparse shows it; never changed)
+    next_input: Literal["iteration", "trajectory"] = "iteration",
+    grammar: bool = False,
+    rows_per_batch: int = 1024,
+    device: str = "auto",
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32",
+) -> None:
+    """Let a policy edit its best sequences, iteration by iteration.
+
+    Args:
+        model: policy directory.
+        labeled: labelled tables of the policy's training data; the best distinct sequences are the seeds.
+        out: proposals (Parquet) to write.
+        summary: summary.json of the last round, whose mean Hamming distance may raise the temperatures (none in the first round).
+        random_seed: seed of all draws.
+        num_seeds: n_s, sequences to start from.
+        iterations: n_i, edits in a row.
+        num_samples: n_o, outputs a temperature and iteration.
+        temperatures: sampling temperatures before adjustment; greedy decoding comes on top.
+        next_input: the most likely output of this iteration (the paper) or of the whole trajectory (the authors' release).
+        grammar: allow only well-formed completions of the right length and range.
+        rows_per_batch: completions sampled at once; bounds the memory, changes no result beyond rounding.
+        device: auto, cpu, cuda, cuda:1, ...
+        precision: number format of the weights and activations.
+
+    Raises:
+        ConfigError: an impossible setting.
+        TableError: tables of another oracle than the policy's, or nothing to start from.
+    """
+    for name, value in (
+        ("num_seeds", num_seeds),
+        ("iterations", iterations),
+        ("num_samples", num_samples),
+        ("rows_per_batch", rows_per_batch),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}; it must be at least 1")
+    if not temperatures or min(temperatures) <= 0:
+        raise ConfigError(
+            f"temperatures are {temperatures}; give at least one, each above 0 (greedy decoding comes on top)"
+        )
+    with exclusive(out.parent):
+        import numpy as np
+        import torch
+        from tqdm import tqdm
+
+        from llome.policy.causal_lm import check_domain, codec_for, hash_policy, load_policy, pick_device
+        from llome.policy.refinement import adjusted_temperatures, refine_sequences
+        from llome.policy.sampling import Sampler
+        from llome.tables import Labeled, Meta, Proposals, best_sequences, same_problem
+
+        tables = [Labeled.read(path) for path in labeled]
+        domain = same_problem([(str(path), table.meta) for path, table in zip(labeled, tables, strict=True)])
+        where = pick_device(device)
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}[precision]
+        policy, tokenizer, card = load_policy(model, dtype=dtype)
+        check_domain(card, domain, model, labeled[0])
+        seeds = best_sequences(tables, num_seeds)
+        if not len(seeds):
+            raise TableError(f"{labeled[-1]} has no sequence to start from; label some first")
+        hamming = read_json(summary).get("mean_hamming") if summary is not None else None
+        used = adjusted_temperatures(temperatures, hamming)
+        settings = {
+            "num_seeds": num_seeds,
+            "iterations": iterations,
+            "num_samples": num_samples,
+            "temperatures": used,
+            "next_input": next_input,
+            "grammar": grammar,
+            "precision": precision,
+            "random_seed": random_seed,
+        }
+        inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
+        scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where])}"
+        sampler = Sampler(
+            policy, codec_for(tokenizer, card), grammar=grammar, rows_per_batch=rows_per_batch, device=where
+        )
+        total = len(seeds) * (1 + len(used) * num_samples) * iterations
+        with tqdm(total=total, desc="refine", unit="edit", unit_scale=True, mininterval=1.0) as bar:
+            edits = refine_sequences(
+                sampler,
+                seeds,
+                temperatures=used,
+                iterations=iterations,
+                num_samples=num_samples,
+                next_input=next_input,
+                random_seed=random_seed,
+                scratch=scratch,
+                progress=bar.update,
+            )
+        parsed = int(np.count_nonzero(edits.parsed))
+        Proposals(meta=Meta(domain, inputs, settings, spent=tables[-1].meta.spent), **vars(edits)).write(out)
+        shutil.rmtree(scratch, ignore_errors=True)
+        print(f"{total:,} edits of {len(seeds)} seeds, {parsed:,} parsed, temperatures {used[0]:g}-{used[-1]:g}: {out}")
+        if not parsed:
+            print(
+                f"warning: no edit could be parsed; `llome filter` will stop there. Train longer, lower the temperatures or set grammar: true ({model})"
+            )
