@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from llome.policy.draws import row_keys
+from llome.draws import row_keys
 from llome.policy.sampling import Sampler, Samples
 from llome.provenance import replacing
 

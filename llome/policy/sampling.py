@@ -20,7 +20,7 @@ from transformers.cache_utils import Cache
 
 from llome.codec import SequenceCodec
 from llome.errors import PolicyError
-from llome.policy.draws import uniforms
+from llome.draws import uniforms
 from llome.policy.grammar import Grammar
 
 _ATTENTION = "llome_shared_prefix"
@@ -68,7 +68,8 @@ class Sampler:
         """
         if not getattr(model, "_supports_attention_backend", False):
             raise PolicyError(
-                f"{type(model).__name__} does not go through transformers' attention interface; use a model that does (GPT-NeoX, Llama, ...)"
+                f"{type(model).__name__} does not go through transformers' attention interface;"
+                " use a model that does (GPT-NeoX, Llama, ...)"
             )
         self.model = model.to(device).eval()
         self.codec = codec

@@ -115,6 +115,5 @@ def refine(
         shutil.rmtree(scratch, ignore_errors=True)
         print(f"{total:,} edits of {len(seeds)} seeds, {parsed:,} parsed, temperatures {used[0]:g}-{used[-1]:g}: {out}")
         if not parsed:
-            print(
-                f"warning: no edit could be parsed; `llome filter` will stop there. Train longer, lower the temperatures or set grammar: true ({model})"
-            )
+            remedy = "train longer, lower the temperatures or set grammar: true"
+            print(f"warning: no edit of {model} could be parsed, so `llome filter` will stop there; {remedy}")
