@@ -1,6 +1,6 @@
 """The command line: `llome STAGE ...`, a table of names and the functions they run, imported only when asked for.
 
-A stage is a function with typed keyword arguments, and its signature is its command line (jsonargparse): `--name value`,
+A stage is a function with typed keyword arguments, and its signature is its command line (jsonargparse): `--name value`
 or a YAML through `--config`. `train` hands its arguments to LightningCLI as they are. A user's mistake is one line on
 stderr and exit code 2; `--debug`, anywhere on the line, shows the traceback as well.
 """
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import re
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -95,6 +98,7 @@ def _function(stage: str) -> Callable[..., None]:
 
 
 def _run(stage: str, args: list[str]) -> int:
+    _follow(os.environ.get("LLOME_WORKFLOW_PID"))
     function = _function(stage)
     if stage == "train":
         function(args)
@@ -103,6 +107,33 @@ def _run(stage: str, args: list[str]) -> int:
     settings = _parse(parser, args)
     function(**{name: value for name, value in vars(settings).items() if name != "config"})
     return 0
+
+
+def _follow(workflow: str | None) -> None:
+    """End with the workflow that started this stage (its process id), or two of them would work on the same files.
+
+    A workflow that is killed cannot stop its stages. One that is not visible from here (another host or container) is not
+    followed.
+    """
+    if workflow is None or not _alive(int(workflow)):
+        return
+
+    def watch() -> None:
+        while _alive(int(workflow)):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _parser(stage: str, function: Callable[..., None]) -> ArgumentParser:

@@ -19,7 +19,7 @@ from jsonschema.exceptions import ValidationError
 
 from llome import paths
 from llome.errors import ConfigError
-from llome.provenance import read_json
+from llome.provenance import derive_seed, read_json
 
 SCHEMA = Path(__file__).resolve().parent.parent / "configs" / "schema" / "experiment.json"
 _KINDS = {"object": "a mapping", "array": "a list", "string": "text", "integer": "an integer", "null": "null"}
@@ -69,6 +69,16 @@ class Experiment:
         counted = self.seed_rounds * self.population + longest * self.batch
         rounds = -(-counted // self.population)
         return rounds if self.budget is None else min(rounds, self.budget // self.population)
+
+    def stage_seed(self, replicate: int, history: str, stage: str) -> int:
+        """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds."""
+        return derive_seed(self.random_seed, replicate, history, stage)
+
+    def ends_with(self, summary: str | Path) -> bool:
+        """Whether no round follows the one of this summary: the optimum is found, or the budget has no batch left."""
+        facts = read_json(summary)
+        solved = facts["regret"] is not None and facts["regret"] <= 1e-9
+        return solved or (self.budget is not None and facts["counted"] + self.batch > self.budget)
 
     def as_dict(self) -> dict[str, Any]:
         """The mapping of the file, defaults filled in."""

@@ -1,0 +1,38 @@
+"""The names of an experiment's files, and what a round takes from the rounds before it (llome.paths names the rounds)."""
+
+LAYOUT = paths.Layout("results", EXPERIMENT.name)
+SEED, GA, BASE = (LAYOUT.round("{rep}", name) for name in (paths.SEED, "ga", "base"))
+ROUND = LAYOUT.round("{rep}", "{history}")
+BUDGET = "" if EXPERIMENT.budget is None else f"--budget {EXPERIMENT.budget}"
+
+
+def stage_seed(stage):
+    """The random seed of a stage: the seeds and the base policy are nobody's round, so they go by their own names."""
+    return lambda wc: EXPERIMENT.stage_seed(int(wc.rep), wc.get("history", stage), stage)
+
+
+def parent_file(name):
+    return lambda wc: LAYOUT.round(wc.rep, paths.parent(wc.history)) / name
+
+
+def parent_policy(wc):
+    before = paths.parent(wc.history)
+    return LAYOUT.round(wc.rep, "base" if before == paths.SEED else before) / "model" / "llome.json"
+
+
+def parent_summary(wc):
+    return [] if paths.parent(wc.history) == paths.SEED else parent_file("summary.json")(wc)
+
+
+def labeled_before(wc):
+    return LAYOUT.parent_labels(wc.rep, wc.history)
+
+
+def chain_summaries(wc):
+    """The summaries of a schedule's rounds, up to the one that found the optimum or spent the budget."""
+    summaries = []
+    for history in paths.lineage(wc.history):
+        summaries.append(checkpoints.summarize.get(rep=wc.rep, history=history).output.summary)
+        if EXPERIMENT.ends_with(summaries[-1]):
+            break
+    return summaries

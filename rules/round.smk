@@ -1,0 +1,112 @@
+"""One round of a chain: train -> refine -> filter -> label -> summarize, each a stage of the command line."""
+
+
+rule train:
+    input:
+        config=lambda wc: EXPERIMENT.train[paths.objective(wc.history)],
+        parent=parent_policy,
+        labeled=parent_file("labeled.parquet"),
+    output:
+        ROUND / "model" / "llome.json",
+    log:
+        ROUND / "logs" / "train.log",
+    benchmark:
+        ROUND / "benchmarks" / "train.tsv"
+    threads: 2
+    params:
+        parent=subpath(input.parent, parent=True),
+        out=subpath(output[0], parent=True),
+        seed=stage_seed("train"),
+    message:
+        "r{wildcards.rep} {wildcards.history}: training"
+    shell:
+        "llome train fit --config {input.config:q} --parent {params.parent:q} --labeled {input.labeled:q}"
+        " --out {params.out:q} --random_seed {params.seed} > {log:q} 2>&1"
+
+
+rule refine:
+    input:
+        config=EXPERIMENT.refine,
+        model=ROUND / "model" / "llome.json",
+        labeled=parent_file("labeled.parquet"),
+        summary=parent_summary,
+    output:
+        ROUND / "proposals.parquet",
+    log:
+        ROUND / "logs" / "refine.log",
+    benchmark:
+        ROUND / "benchmarks" / "refine.tsv"
+    threads: 2
+    params:
+        model=subpath(input.model, parent=True),
+        summary=lambda wc, input: f"--summary {input.summary}" if input.summary else "",
+        seed=stage_seed("refine"),
+    message:
+        "r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences"
+    shell:
+        "llome refine --config {input.config:q} --model {params.model:q} --labeled {input.labeled:q}"
+        " {params.summary} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
+
+
+rule filter:
+    input:
+        config=EXPERIMENT.filter,
+        proposals=ROUND / "proposals.parquet",
+        labeled=labeled_before,
+    output:
+        ROUND / "selected.parquet",
+    log:
+        ROUND / "logs" / "filter.log",
+    benchmark:
+        ROUND / "benchmarks" / "filter.tsv"
+    params:
+        seed=stage_seed("filter"),
+    message:
+        "r{wildcards.rep} {wildcards.history}: choosing candidates"
+    shell:
+        "llome filter --config {input.config:q} --proposals {input.proposals:q} --labeled {input.labeled:q}"
+        " --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
+
+
+rule label:
+    input:
+        oracle=LAYOUT.oracle,
+        selected=ROUND / "selected.parquet",
+        parent=parent_file("labeled.parquet"),
+    output:
+        ROUND / "labeled.parquet",
+    log:
+        ROUND / "logs" / "label.log",
+    benchmark:
+        ROUND / "benchmarks" / "label.tsv"
+    params:
+        budget=BUDGET,
+    message:
+        "r{wildcards.rep} {wildcards.history}: calling the oracle"
+    shell:
+        "llome label --oracle {input.oracle:q} --selected {input.selected:q} --parent {input.parent:q}"
+        " --history {wildcards.history} {params.budget} --out {output:q} > {log:q} 2>&1"
+
+
+checkpoint summarize:
+    input:
+        oracle=LAYOUT.oracle,
+        labeled=labeled_before,
+        this=ROUND / "labeled.parquet",
+        proposals=ROUND / "proposals.parquet",
+        selected=ROUND / "selected.parquet",
+        model=ROUND / "model" / "llome.json",
+    output:
+        summary=ROUND / "summary.json",
+    log:
+        ROUND / "logs" / "summarize.log",
+    params:
+        model=subpath(input.model, parent=True),
+        benchmarks=ROUND / "benchmarks",
+    message:
+        "r{wildcards.rep} {wildcards.history}: counting"
+    shell:
+        "llome summarize --oracle {input.oracle:q} --history {wildcards.history}"
+        " --labeled {input.labeled:q} {input.this:q} --proposals {input.proposals:q}"
+        " --selected {input.selected:q} --model {params.model:q} --benchmarks {params.benchmarks:q}"
+        " --out {output.summary:q} 2> {log:q}"
