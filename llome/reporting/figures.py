@@ -1,0 +1,157 @@
+"""Draws a plot as SVG, the same bytes for the same data: no date, fixed identifiers, text as text.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers; points have a marker for each series as well. For a page
+the drawing is made to follow it: the page's ink on light and dark, its font, no identifiers that clash.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from llome.reporting.plots import Plot, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, GRID = "#1b1f24", "#6b7480", "#dfe3e8"
+COLOURS = (INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = ("s", "o", "^", "D", "v", "P", "X")
+DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)))
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "llome",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+}
+
+
+def draw(plot: Plot) -> str:
+    """The plot as a standalone SVG document, 374 x 266 points, or 317 x 252 for those of the rounds."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.7) if plot.steps else (4.4, 3.5), layout="constrained", facecolor="none")
+        axes = figure.add_subplot(facecolor="none")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        for series in sorted(
+            plot.series, key=lambda s: s.colour == 0
+        ):  # the genetic algorithm on top of the seeds it shares
+            _draw_series(axes, plot, series)
+        axes.set_xlabel(plot.xlabel)
+        axes.set_ylabel(plot.ylabel)
+        axes.set_xlim(0, 1.02 * max(float(line.x.max()) for s in plot.series for line in s.lines))
+        axes.set_ylim(0, None if plot.top is None else 1.03 * plot.top)
+        axes.xaxis.set_major_locator(MaxNLocator(6 if plot.steps else 5, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        if plot.percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if plot.seeds_end is not None:
+            axes.axvline(plot.seeds_end, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+            axes.annotate(
+                "seeds",
+                (plot.seeds_end, 0),
+                (-4, 4),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                color=FAINT,
+                fontsize=9,
+            )
+        _add_legend(figure, axes)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    return text.getvalue()
+
+
+def _add_legend(figure: Figure, axes: Axes) -> None:
+    """Above the axes, in the order of the experiment, in one row where that fits and else in two columns."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: str(handles[i].get_gid()))
+    points = sum(40 + 6.3 * len(label) for label in labels)
+    columns = len(labels) if points < 72 * figure.get_figwidth() else 2
+    order = [i for column in range(columns) for i in order[column::columns]]  # matplotlib fills column by column
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        handlelength=2.0,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
+
+
+def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
+    rest = len(COLOURS) - 1
+    colour = COLOURS[(series.colour - 1) % rest + 1 if series.colour else 0]
+    dash = DASHES[(max(series.colour - 1, 0) // rest) % len(DASHES)]
+    marker = None if plot.steps else MARKERS[series.colour % len(MARKERS)]
+    how = "steps-post" if plot.steps else "default"
+    step: Literal["post"] | None = "post" if plot.steps else None
+    top = 3 if series.colour == 0 else 2
+    gid = f"series{series.colour:03d}"
+    if series.band is None:
+        (line,) = series.lines
+        x, y, two_se = line.x, line.y, line.two_se
+    else:
+        for line in series.lines:
+            axes.plot(
+                line.x, line.y, color=colour, alpha=0.45, linewidth=0.7, drawstyle=how, linestyle=dash, zorder=top
+            )
+        x, y, two_se = series.band.x, series.band.mean, series.band.two_se
+    if two_se is not None and not np.isnan(two_se).all():
+        low, high = np.maximum(y - two_se, 0), y + two_se
+        axes.fill_between(
+            x, low, high, where=~np.isnan(two_se), color=colour, alpha=0.18, linewidth=0, step=step, zorder=top - 0.5
+        )
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        linewidth=1.8,
+        drawstyle=how,
+        linestyle=dash,
+        marker=marker,
+        markersize=4.5,
+        label=series.label,
+        zorder=top + 0.2,
+        gid=gid,
+    )
+    if plot.steps:
+        axes.plot(x[-1:], y[-1:], color=colour, marker="o", markersize=4.5, clip_on=False, zorder=top + 0.3)
+
+
+def for_page(svg: str, prefix: str, title: str) -> str:
+    """The `<svg>` element to stand inside a page: scalable, in the page's ink and font, identifiers prefixed."""
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'font-family: [^;"]*;? ?', "", svg)
+    head, rest = svg.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', head)
+    head = f'<svg {box[0] if box else ""} role="img" aria-label="{title}"'
+    used = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', rest))
+    rest = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in used else "", rest)
+    rest = re.sub(r'xlink:href="#|(url\(#)', lambda m: m[1] + prefix + "-" if m[1] else f'href="#{prefix}-', rest)
+    for ink, name in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid"), (COLOURS[1], "blue")):
+        rest = rest.replace(ink, f"var(--{name})")
+    return re.sub(r"\n\s*", "\n", f"{head}>{rest}")

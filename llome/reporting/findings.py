@@ -1,0 +1,219 @@
+"""The numbers of the report: one row a schedule and one for the genetic algorithm, and the sentence that sums them up.
+
+LLOME and the genetic algorithm are compared at equal counted evaluations: repeats and seeds cost as much as anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llome.reporting.curves import average_steps, first_above, mean_and_error
+from llome.reporting.runs import Chain, Run
+
+GENETIC = "GA"
+UNKNOWN = "\u2013"
+"""In place of a number that nobody knows (yet)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over replicates and twice its standard error (None with one replicate)."""
+
+    mean: float
+    two_se: float | None
+
+    def format(self, pattern: str) -> str:
+        """`0.281`, or `0.281 ± 0.040` with replicates."""
+        return format(self.mean, pattern) + ("" if self.two_se is None else f" ± {format(self.two_se, pattern)}")
+
+
+def estimate(values: Sequence[float | None]) -> Estimate | None:
+    """Mean of `values`; None where one of them is unknown."""
+    known = np.array([v for v in values if v is not None], dtype=np.float64)
+    if len(known) == 0 or len(known) < len(values):
+        return None
+    mean, error = mean_and_error(known)
+    return Estimate(mean or 0.0, None if error is None else 2 * error)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one optimiser found and what it cost; means over the replicates that have run."""
+
+    label: str
+    replicates: int
+    rounds: str
+    best: Estimate | None
+    regret: Estimate | None
+    rival: Estimate | None
+    """Best score of the genetic algorithm at the same counted evaluations, replicate by replicate."""
+    rival_regret: Estimate | None
+    counted: Estimate | None
+    distinct: Estimate | None
+    feasible: Estimate | None
+    seconds: Estimate | None
+    solved: int
+    """Replicates that found the optimum."""
+
+
+def schedule_label(history: str) -> str:
+    """Name of a schedule in the report."""
+    return f"LLOME {history}"
+
+
+def build_rows(run: Run) -> list[Row]:
+    """A row for each schedule with labels of its own, in the experiment's order, then the genetic algorithm's."""
+    genetic = {c.replicate: c for c in run.genetics()}
+    rows = []
+    for schedule in run.schedules:
+        if chains := run.chains(schedule):
+            rival = [_score_at(genetic.get(c.replicate), c.spent) for c in chains]
+            rows.append(
+                _row(run, schedule_label(schedule), chains, _progress(chains), [c.feasible for c in chains], rival)
+            )
+    label = GENETIC if any(r.ga is not None for r in run.replicates) else f"{GENETIC} (seeds only)"
+    feasible = [r.genetic_feasible for r in run.replicates if r.number in genetic]
+    rows.append(_row(run, label, list(genetic.values()), "", feasible, None))
+    return rows
+
+
+def _row(
+    run: Run,
+    label: str,
+    chains: list[Chain],
+    rounds: str,
+    feasible: Sequence[float | None],
+    rival: list[float | None] | None,
+) -> Row:
+    best = [float(c.steps(distinct=False).y[-1]) for c in chains]
+
+    def regret(scores: Sequence[float | None] | None) -> Estimate | None:
+        if run.optimum is None or scores is None:
+            return None
+        return estimate([None if s is None else run.optimum - s for s in scores])
+
+    return Row(
+        label=label,
+        replicates=len(chains),
+        rounds=rounds,
+        best=estimate(best),
+        regret=regret(best),
+        rival=None if rival is None else estimate(rival),
+        rival_regret=regret(rival),
+        counted=estimate([c.spent for c in chains]),
+        distinct=estimate([c.steps(distinct=True).end for c in chains]),
+        feasible=estimate(feasible),
+        seconds=estimate([c.seconds for c in chains]),
+        solved=sum(c.final for c in chains),
+    )
+
+
+def _score_at(chain: Chain | None, counted: int) -> float | None:
+    if chain is None or math.isnan(score := float(chain.steps(distinct=False).at(counted))):
+        return None
+    return score
+
+
+def _progress(chains: list[Chain]) -> str:
+    done, planned = [len(c.rounds) for c in chains], chains[0].planned
+    span = f"{min(done)}" if min(done) == max(done) else f"{min(done)} to {max(done)}"
+    return span if all(d == planned or c.final for d, c in zip(done, chains, strict=True)) else f"{span} of {planned}"
+
+
+def best_schedule(run: Run) -> str | None:
+    """The schedule with the best mean score, the cheaper of two equals; None before any has labels."""
+    ranked = []
+    for order, schedule in enumerate(run.schedules):
+        if chains := run.chains(schedule):
+            best = float(np.mean([c.steps(distinct=False).y[-1] for c in chains]))
+            ranked.append((-best, float(np.mean([c.spent for c in chains])), order, schedule))
+    return min(ranked)[-1] if ranked else None
+
+
+def headline(run: Run) -> list[str]:
+    """What was found and at what cost, in sentences: the best schedule against the genetic algorithm."""
+    rows = {row.label: row for row in build_rows(run)}
+    genetic = list(rows.values())[-1]
+    ga = f"{_score(genetic)} after {_count(genetic)}"
+    schedule = best_schedule(run)
+    if schedule is None:
+        return [f"No round of LLOME has been labelled yet; the genetic algorithm has a best score of {ga} evaluations."]
+    row = rows[schedule_label(schedule)]
+    mean = f", in the mean of {row.replicates} replicates," if row.replicates > 1 else ""
+    text = f"{row.label} has a best score of {_score(row)}{mean} after {_count(row)} counted evaluations"
+    if row.rival is None or row.best is None:
+        return [f"{text}; the genetic algorithm has not been run as far yet (it has {ga})."]
+    gap = row.best.mean - row.rival.mean
+    verdict = (
+        "neither is ahead" if abs(gap) < 5e-4 else f"LLOME is {'ahead' if gap > 0 else 'behind'} by {abs(gap):.3f}"
+    )
+    rival = replace(row, best=row.rival, regret=row.rival_regret)
+    sentences = [f"{text}; at the same count the genetic algorithm has {_score(rival)}: {verdict}."]
+    if row.solved:
+        sentences.append(
+            f"It found the optimum{f' in {row.solved} of {row.replicates}' if row.replicates > 1 else ''}."
+        )
+    passed = genetic.best and first_above(
+        average_steps([c.steps(distinct=False) for c in run.chains(schedule)]), genetic.best.mean
+    )
+    if passed:
+        sentences.append(f"It passed the genetic algorithm's last best score ({ga}) at evaluation {passed:,}.")
+    if row.seconds and genetic.seconds:
+        sentences.append(f"It took {_time(row.seconds.mean)}, the genetic algorithm {_time(genetic.seconds.mean)}.")
+    return sentences
+
+
+def _count(row: Row) -> str:
+    return UNKNOWN if row.counted is None else f"{row.counted.mean:,.0f}"
+
+
+def _score(row: Row) -> str:
+    if row.best is None:
+        return UNKNOWN
+    return f"{row.best.mean:.3f}" + (f" (regret {row.regret.mean:.3f})" if row.regret else "")
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def format_rows(rows: Sequence[Row]) -> list[list[str]]:
+    """Header and cells of the table, a dash where a number is unknown; plain text, for the page and the terminal alike."""
+
+    def cell(value: Estimate | None, pattern: str, spread: bool = False) -> str:
+        if value is None:
+            return UNKNOWN
+        return value.format(pattern) if spread else format(value.mean, pattern)
+
+    header = ["", "best score", "regret", "GA's regret then", "counted", "distinct", "feasible", "seconds"]
+    body = [
+        [
+            row.label + (f", {row.rounds} rounds" if " of " in row.rounds else ""),
+            cell(row.best, ".3f", True),
+            cell(row.regret, ".3f", True),
+            cell(row.rival_regret, ".3f", True) if row.rounds else "",
+            cell(row.counted, ",.0f"),
+            cell(row.distinct, ",.0f"),
+            cell(row.feasible, ".1%"),
+            cell(row.seconds, ",.0f"),
+        ]
+        for row in rows
+    ]
+    return [header, *body]
+
+
+def plain_table(cells: Sequence[Sequence[str]]) -> str:
+    """Cells as aligned ASCII, the first column to the left."""
+    cells = [[cell.replace(UNKNOWN, "-").replace("±", "+/-") for cell in row] for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

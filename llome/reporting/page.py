@@ -1,0 +1,168 @@
+"""The report as one HTML file: figures inline, data as links that hold it, no script and nothing to load.
+
+It follows the reader's light or dark setting, folds to one column on a phone and prints on white. What is missing is said
+on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from llome import paths, provenance
+from llome.reporting import figures
+from llome.reporting.findings import UNKNOWN, build_rows, format_rows, headline
+from llome.reporting.plots import Plot, plot_csv
+from llome.reporting.runs import STAGES, Run
+
+STYLE_SHEET = Path(__file__).with_name("page.css")
+
+
+def render(name: str, run: Run, plots: Sequence[Plot], settings: Mapping[str, str]) -> str:
+    """The page. `settings` are the texts of the experiment's files by their names."""
+    domain = run.domain
+    problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
+    optimum = "its optimum is unknown" if run.optimum is None else f"its optimum is {run.optimum:g}"
+    body = [
+        f"<header><h1>LLOME: {escape(name)}</h1><p class=sub>{escape(f'{problem}; {optimum}.')}</p>",
+        f"<p class=headline>{escape(' '.join(headline(run)))}</p>",
+        *_notices(run),
+        "</header>",
+        "<section><h2>Result</h2>",
+        _table(format_rows(build_rows(run))),
+        f"<p class=note>{escape(_result_note(run))}</p></section>",
+        "<section><h2>Figures</h2><div class=figures>",
+        *(_figure(plot) for plot in plots),
+        "</div></section>",
+        "<section><h2>Every round</h2>",
+        _table(_round_cells(run), "wide") if run.every_round() else "<p>No round has been labelled yet.</p>",
+        f"<p class=note>{escape(_ROUND_NOTE)}</p></section>",
+        "<section><h2>Settings</h2>",
+        *(
+            f"<details><summary>{escape(file)}</summary><pre>{escape(text)}</pre></details>"
+            for file, text in settings.items()
+        ),
+        "</section>",
+        "<section><h2>Versions and files</h2>",
+        _table([["package", "version"], *([n, ", ".join(v)] for n, v in sorted(run.versions.items()))]),
+        "<details><summary>Tables and their hashes</summary>",
+        _table([["table", "rows", "SHA-256 (first 16 digits)"], *_file_cells(run)]),
+        "</details></section>",
+    ]
+    return _PAGE.format(title=escape(f"{name} · LLOME report"), css=STYLE_SHEET.read_text(), body="\n".join(body))
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>
+{css}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+_ROUND_NOTE = (
+    "Generated, well-formed, unique and new count the policy's proposals (new: unique and not labelled before); labelled and"
+    " feasible, the sequences sent to the oracle. Best: highest score among them. Average regret: theirs, an infeasible one at"
+    " score 0, ± two standard errors. Edit: mean share of positions that a proposal changed."
+)
+
+
+def _notices(run: Run) -> list[str]:
+    notices = []
+    if run.missing:
+        notices.append("Unfinished. Not run yet: " + "; ".join(run.missing) + ".")
+    mixed = {name: versions for name, versions in run.versions.items() if len(versions) > 1}
+    if mixed:
+        found = "; ".join(f"{name} {' and '.join(versions)}" for name, versions in sorted(mixed.items()))
+        notices.append(f"Mixed versions: {found}. Delete the older rounds to have them made again.")
+    return [f"<p class=warning role=note>{escape(text)}</p>" for text in notices]
+
+
+def _result_note(run: Run) -> str:
+    rows = build_rows(run)
+    shared = ", ".join(f"{n:,}" for n in sorted({r.seed.meta.spent for r in run.replicates}))
+    text = (
+        f"All counts include the {shared} counted evaluations of the seeds, which every method shares, and the GA's repeats;"
+        " LLOME labels no sequence twice. “GA's regret then”: the genetic algorithm's at the same counted evaluations."
+        " Feasible: share of the evaluations after the seeds. Seconds: all stages of a replicate, the seeds included."
+    )
+    if any(row.replicates > 1 for row in rows):
+        text += f" Means over {max(row.replicates for row in rows)} replicates ± two standard errors."
+    return text
+
+
+def _table(cells: Sequence[Sequence[str]], kind: str = "") -> str:
+    head, *body = cells
+    lines = [
+        f'<div class="{f"scroll {kind}".strip()}" tabindex=0><table><thead><tr>',
+        *(f"<th scope=col>{escape(c)}</th>" for c in head),
+        "</tr></thead><tbody>",
+    ]
+    for first, *rest in body:
+        lines.append(
+            f"<tr><th scope=row>{escape(first)}</th>" + "".join(f"<td>{escape(c)}</td>" for c in rest) + "</tr>"
+        )
+    return "".join([*lines, "</tbody></table></div>"])
+
+
+def _figure(plot: Plot) -> str:
+    svg = figures.for_page(figures.draw(plot), plot.key, escape(plot.title))
+    data = f"data:text/csv;charset=utf-8,{quote(plot_csv(plot))}"
+    link = f'<a href="{data}" download="{plot.key}.csv">data (CSV)</a>'
+    caption = f"<figcaption>{escape(plot.caption)} {link}</figcaption>"
+    return f'<figure id="{plot.key}"><h3>{escape(plot.title)}</h3>{svg}{caption}</figure>'
+
+
+def _round_cells(run: Run) -> list[list[str]]:
+    counts = ["counted", "distinct", "generated", "well-formed", "unique", "new", "labelled", "feasible"]
+    header = ["round", *counts, "best", "regret so far", "average regret", "edit", *(f"{stage}, s" for stage in STAGES)]
+    several = run.planned_replicates > 1
+    cells = []
+    for replicate, entry in run.every_round():
+        s: dict[str, Any] = entry.summary or {"counted": entry.labeled.meta.spent, "labeled": len(entry.labeled)}
+        average = _number(s.get("mean_regret"), ".3f")
+        if s.get("se_regret") is not None:
+            average += f" ± {2 * s['se_regret']:.3f}"
+        cells.append(
+            [
+                f"r{replicate} {entry.history}" if several else entry.history,
+                *(
+                    _number(s.get(k), ",d")
+                    for k in ("counted", "distinct", "generated", "parsed", "unique", "novel", "labeled", "feasible")
+                ),
+                *(_number(s.get(k), ".3f") for k in ("best_of_round", "regret")),
+                average,
+                _number(s.get("mean_hamming"), ".3f"),
+                *(_number(s.get("seconds", {}).get(stage), ",.0f") for stage in STAGES),
+            ]
+        )
+    return [header, *cells]
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return UNKNOWN if value is None else format(value, pattern)
+
+
+def _file_cells(run: Run) -> list[list[str]]:
+    cells = []
+    for replicate in run.replicates:
+        tables = {paths.SEED: replicate.seed, **({"ga": replicate.ga} if replicate.ga else {})}
+        tables |= {history: entry.labeled for history, entry in replicate.rounds.items()}
+        for history, table in tables.items():
+            path = run.layout.round(replicate.number, history) / "labeled.parquet"
+            cells.append([str(path.relative_to(run.layout.root)), f"{len(table):,}", provenance.hash_file(path)])
+    return cells

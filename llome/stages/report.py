@@ -1,0 +1,47 @@
+"""Draws the report of an experiment from what its folder holds, finished or not, and prints its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llome import paths, provenance
+
+
+def report(*, experiment: Path, results: Path = Path("results")) -> None:
+    """Write {results}/{name}/report/report.html, the data of its figures beside it, and print the table.
+
+    Args:
+        experiment: The experiment's YAML.
+        results: The folder that holds the results of experiments.
+    """
+    from llome.experiment import load_experiment
+    from llome.reporting.findings import build_rows, format_rows, plain_table
+    from llome.reporting.page import render
+    from llome.reporting.plots import build_plots, plot_csv
+    from llome.reporting.runs import read_run
+
+    settings = load_experiment(experiment)
+    layout = paths.Layout(results, settings.name)
+    run = read_run(layout, settings.histories, settings.replicates)
+    files = [
+        str(experiment),
+        settings.oracle,
+        settings.seed,
+        settings.base,
+        *settings.train.values(),
+        settings.refine,
+        settings.filter,
+    ]
+    texts = {file: Path(file).read_text() for file in dict.fromkeys(files)}
+    out = layout.report / "report.html"
+    with provenance.exclusive(layout.report):
+        plots = build_plots(run)
+        for plot in plots:
+            with provenance.replacing(layout.report / f"{plot.key}.csv") as file:
+                file.write_text(plot_csv(plot))
+        with provenance.replacing(out) as file:
+            file.write_text(render(settings.name, run, plots, texts))
+    print(plain_table(format_rows(build_rows(run))))
+    for line in run.missing:
+        print(f"not run yet: {line}")
+    print(f"Report: {out}")
