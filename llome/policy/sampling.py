@@ -294,7 +294,7 @@ def _shared_prefix_attention(
         prompts, kv_heads, n, groups, width
     )
     out = out.permute(0, 2, 1, 3, 4).reshape(prompts * n, kv_heads, groups, width) + weights[..., size:] @ value
-    return out.view(prompts * n, 1, heads, width), None
+    return out.reshape(prompts * n, 1, heads, width), None
 
 
 AttentionInterface.register(_ATTENTION, _shared_prefix_attention)

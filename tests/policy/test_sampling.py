@@ -1,0 +1,119 @@
+"""The engine against plain forward passes of the same model: tokens, log-probabilities, distributions, invariances."""
+
+import numpy as np
+import pytest
+import torch
+
+from llome.codec import SequenceCodec
+from llome.draws import row_keys, uniforms
+from llome.errors import PolicyError
+from llome.policy.sampling import Sampler
+
+
+def full_forward_logps(model, codec, prompt, completion_ids):
+    """Log-probability of each completion token by one plain pass without a cache."""
+    prompt_ids = codec.encode_prompts(prompt[None])[0][0]
+    ids = torch.tensor(np.concatenate([prompt_ids, completion_ids]))[None]
+    with torch.inference_mode():
+        logits = model(input_ids=ids).logits[0]
+    return torch.log_softmax(logits, -1)[len(prompt_ids) - 1 : -1].gather(1, torch.tensor(completion_ids)[:, None])[
+        :, 0
+    ]
+
+
+@pytest.fixture
+def compact(compact_policy):
+    model, tokenizer = compact_policy
+    return model, SequenceCodec(tokenizer, 6, 5)
+
+
+@pytest.fixture
+def text(text_policy):
+    model, tokenizer = text_policy
+    return model, SequenceCodec(tokenizer, 12, 5)
+
+
+@pytest.mark.parametrize("which", ["compact", "text"])
+@pytest.mark.parametrize("grammar", [False, True])
+def test_tokens_and_log_probabilities_match_plain_forward_passes(which, grammar, request, monkeypatch):
+    model, codec = request.getfixturevalue(which)
+    prompts = np.random.default_rng(0).integers(0, codec.num_states, (6, 5))
+    temperatures = np.array([0.0, 0.7, 1.0, 1.5, 2.0, 0.0])
+    keys = row_keys(0, np.arange(6)[:, None], np.arange(3)[None])
+    sampler = Sampler(model, codec, grammar=grammar, rows_per_batch=9)
+    seen = {}
+    decode = codec.decode_completions
+    monkeypatch.setattr(codec, "decode_completions", lambda ids: seen.setdefault("ids", ids) is None or decode(ids))
+    samples = sampler.sample(prompts, temperatures, keys)
+    ids = seen["ids"].reshape(6, 3, -1)
+    drawn = uniforms(keys, sampler.max_tokens)
+    assert samples.num_tokens.min() >= 1
+    if grammar:
+        assert samples.parsed.all()
+    for p in range(6):
+        for j in range(3):
+            row = ids[p, j, : samples.num_tokens[p, j]]
+            assert (row[:-1] != codec.end_id).all()
+            logps = full_forward_logps(model, codec, prompts[p], row)
+            assert samples.logp_sum[p, j] == pytest.approx(float(logps.sum()), abs=1e-9)
+            assert samples.logp_mean[p, j] == pytest.approx(float(logps.mean()), abs=1e-9)
+            if temperatures[p] == 0 and not grammar:  # greedy: no token is likelier
+                assert_greedy(model, codec, prompts[p], row)
+            elif not grammar:
+                assert_inverse_transform(model, codec, prompts[p], row, temperatures[p], drawn[p, j])
+
+
+def logits_of(model, codec, prompt, row):
+    prompt_ids = codec.encode_prompts(prompt[None])[0][0]
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor(np.concatenate([prompt_ids, row]))[None]).logits[
+            0, len(prompt_ids) - 1 : -1
+        ]
+
+
+def assert_greedy(model, codec, prompt, row):
+    np.testing.assert_array_equal(logits_of(model, codec, prompt, row).argmax(-1).numpy(), row)
+
+
+def assert_inverse_transform(model, codec, prompt, row, temperature, drawn):
+    cumulative = torch.softmax(logits_of(model, codec, prompt, row) / temperature, -1).cumsum(-1).numpy()
+    for t, token in enumerate(row):
+        assert (cumulative[t, token - 1] if token else 0) <= drawn[t] + 1e-9
+        assert drawn[t] <= cumulative[t, token] + 1e-9
+
+
+@pytest.mark.parametrize("which", ["compact", "text"])
+def test_batches_order_and_company_change_nothing_in_float64(which, request):
+    model, codec = request.getfixturevalue(which)
+    rng = np.random.default_rng(1)
+    prompts, temperatures = rng.integers(0, codec.num_states, (8, 5)), rng.choice([0.0, 0.8, 1.6], 8)
+    keys = row_keys(5, np.arange(8)[:, None], np.arange(4)[None])
+    whole = Sampler(model, codec, rows_per_batch=32).sample(prompts, temperatures, keys)
+    small = Sampler(model, codec, rows_per_batch=1).sample(prompts, temperatures, keys)
+    order = rng.permutation(8)
+    shuffled = Sampler(model, codec, rows_per_batch=12).sample(prompts[order], temperatures[order], keys[order])
+    np.testing.assert_array_equal(whole.sequences, small.sequences)
+    np.testing.assert_array_equal(whole.sequences[order], shuffled.sequences)
+    np.testing.assert_allclose(whole.logp_sum, small.logp_sum, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(whole.logp_sum[order], shuffled.logp_sum, rtol=0, atol=1e-10)
+
+
+def test_samples_follow_the_tempered_distribution(compact):
+    model, codec = compact
+    prompt = np.array([[1, 2, 3, 4, 5]])
+    n, temperature = 4000, 1.3
+    samples = Sampler(model, codec, grammar=True).sample(
+        prompt, np.array([temperature]), row_keys(2, np.zeros((1, 1), int), np.arange(n)[None])
+    )
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor(codec.encode_prompts(prompt)[0])).logits[0, -1]
+    expected = torch.softmax(logits[torch.tensor(codec.elements)] / temperature, -1).numpy() * n
+    counts = np.bincount(samples.sequences[0, :, 0], minlength=6)
+    likely = expected > 5
+    assert ((counts - expected)[likely] ** 2 / expected[likely]).sum() < 5 + 5 * np.sqrt(10)
+    assert (samples.sequences[0] >= 0).all()
+
+
+def test_a_model_outside_the_attention_interface_is_refused(compact):
+    with pytest.raises(PolicyError, match="attention interface"):
+        Sampler(torch.nn.Linear(1, 1), compact[1])
