@@ -1,0 +1,72 @@
+"""The one stage of the loop that calls the oracle: it labels what was selected, each call counted and journaled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from llome.errors import LlomeError
+from llome.paths import parse_history, round_number
+from llome.provenance import exclusive, hash_file
+from llome.scoring.journal import Journal
+from llome.scoring.oracle import Budget, load_oracle
+from llome.tables import Domain, Labeled, Meta, Selected, same_problem
+
+
+def label(
+    *,
+    oracle: Path,
+    selected: Path,
+    parent: Path,
+    out: Path,
+    history: str,
+    budget: int | None = None,
+    batch_size: int = 250,
+) -> None:
+    """Score the selected candidates; writes the labelled table of one round.
+
+    Args:
+        oracle: the oracle's JSON
+        selected: table of the candidates
+        parent: labelled table of the round before (or of the seed), which knows what was spent so far
+        out: labelled table to write
+        history: name of the round, such as sft1
+        budget: most oracle calls in all, those before this round included; none: no limit
+        batch_size: sequences a call of the oracle; a kill repeats at most one such call
+    """
+    parse_history(history)
+    black_box = load_oracle(oracle)
+    candidates = Selected.read(selected)
+    before = Labeled.read(parent).meta
+    domain = Domain(black_box.num_states, black_box.length, black_box.fingerprint)
+    same_problem([(str(oracle), Meta(domain)), (str(selected), candidates.meta), (str(parent), before)])
+    count = len(candidates)
+    if count == 0:
+        raise LlomeError(
+            f"{selected} holds no sequence, so round {history} has nothing to label; widen the filter (k,"
+            " likelihood_quantile) or the refinement (temperatures, samples), or train longer, so that more is parsed"
+        )
+    inputs = {"oracle": hash_file(oracle), "selected": hash_file(selected), "parent": hash_file(parent)}
+    settings = {"history": history}
+    Budget(black_box, total=budget, spent=before.spent, batch_size=batch_size).require(count)
+    with exclusive(out.parent):
+        key = {"stage": "label", "inputs": inputs, "settings": settings}
+        with (
+            Journal(out.parent / f".{out.stem}.journal", key, domain.length) as journal,
+            tqdm(total=count, desc=f"label {history}", unit="call", delay=3, mininterval=1, disable=None) as bar,
+        ):
+            score = Budget(
+                black_box, total=budget, spent=before.spent, journal=journal, batch_size=batch_size, progress=bar.update
+            )
+            scores = score(candidates.sequence)
+            Labeled(
+                meta=Meta(domain=domain, inputs=inputs, settings=settings, spent=score.spent),
+                sequence=candidates.sequence,
+                score=scores,
+                query=np.arange(before.spent, score.spent),
+                round=np.full(count, round_number(history), dtype=np.int32),
+                origin=np.full(count, history, dtype=object),
+            ).write(out)
+            journal.delete()
