@@ -1,0 +1,67 @@
+# make demo: from a fresh clone to a regret curve. make test: the tests. Each sets itself up first: a virtual environment in
+# .venv from containers/requirements.lock. Needs Python >= 3.11 and nothing else; no GPU, no administrator.
+
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$name" && break; done)
+CORES ?= all
+PYTEST_ARGS ?=
+LOCK = containers/requirements.lock
+STAMP = .venv/.set-up
+
+.PHONY: help demo test test-all bench lint format lock clean
+
+help:
+	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
+	@echo "make test      run the tests; make test-all runs the slow ones as well"
+	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
+	@echo "make bench     time what should be fast"
+	@echo "make clean     remove .venv and caches, keep the results"
+
+demo: $(STAMP)
+	.venv/bin/snakemake --cores $(CORES) --configfile configs/experiments/demo.yaml
+
+test: $(STAMP)
+	.venv/bin/python -m pytest --benchmark-skip $(PYTEST_ARGS)
+
+test-all: PYTEST_ARGS += --slow
+test-all: test
+
+bench: $(STAMP)
+	.venv/bin/python -m pytest --benchmark-only tests $(PYTEST_ARGS)
+
+lint: $(STAMP)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakemake --lint --configfile configs/experiments/tiny.yaml
+
+format: $(STAMP)
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/snakefmt Snakefile rules
+
+# Done once for a lock and a pyproject.toml. CPU wheels of torch: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+$(STAMP): $(LOCK) pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with venv found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; }
+	"$(PYTHON)" -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(LOCK)
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+# torch's release stays where the CPU wheels and the clusters are until someone moves it here.
+TORCH = 2.13.0
+# A new lock from what pyproject.toml asks for. Left out: this package, and the CUDA libraries, which torch names itself
+# where it needs them; local version suffixes (+cpu) are dropped, so that one lock serves CPU and GPU.
+lock:
+	rm -rf .venv-lock
+	"$(PYTHON)" -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check ".[dev]" setuptools torch==$(TORCH)
+	{ sed -n '/^#/p' $(LOCK); .venv-lock/bin/python -m pip freeze --all --exclude-editable \
+		| sed -E 's/\+[A-Za-z0-9.]+$$//' | grep -vE '^(pip|llome|nvidia-|cuda-|triton)'; } > $(LOCK).new
+	mv $(LOCK).new $(LOCK)
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
