@@ -121,7 +121,7 @@ def _score_at(chain: Chain | None, counted: int) -> float | None:
 def _progress(chains: list[Chain]) -> str:
     done, planned = [len(c.rounds) for c in chains], chains[0].planned
     span = f"{min(done)}" if min(done) == max(done) else f"{min(done)} to {max(done)}"
-    return span if all(d == planned or c.final for d, c in zip(done, chains, strict=True)) else f"{span} of {planned}"
+    return span if all(c.ended for c in chains) else f"{span} of {planned}"
 
 
 def best_schedule(run: Run) -> str | None:
@@ -146,7 +146,8 @@ def headline(run: Run) -> list[str]:
     mean = f", in the mean of {row.replicates} replicates," if row.replicates > 1 else ""
     text = f"{row.label} has a best score of {_score(row)}{mean} after {_count(row)} counted evaluations"
     if row.rival is None or row.best is None:
-        return [f"{text}; the genetic algorithm has not been run as far yet (it has {ga})."]
+        far = "as far in every replicate" if row.replicates > 1 else "as far yet"
+        return [f"{text}; the genetic algorithm has not been run {far} (it has {ga})."]
     gap = row.best.mean - row.rival.mean
     verdict = (
         "neither is ahead" if abs(gap) < 5e-4 else f"LLOME is {'ahead' if gap > 0 else 'behind'} by {abs(gap):.3f}"
@@ -161,7 +162,8 @@ def headline(run: Run) -> list[str]:
         average_steps([c.steps(distinct=False) for c in run.chains(schedule)]), genetic.best.mean
     )
     if passed:
-        sentences.append(f"It passed the genetic algorithm's last best score ({ga}) at evaluation {passed:,}.")
+        last = f"{genetic.best.mean:.3f} after {_count(genetic)}" if genetic.best else UNKNOWN
+        sentences.append(f"It passed the genetic algorithm's last best score ({last}) at evaluation {passed:,}.")
     if row.seconds and genetic.seconds:
         sentences.append(f"It took {_time(row.seconds.mean)}, the genetic algorithm {_time(genetic.seconds.mean)}.")
     return sentences

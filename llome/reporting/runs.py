@@ -7,7 +7,7 @@ lacks none.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,8 @@ class Round:
     history: str
     labeled: Labeled
     summary: dict[str, Any] | None
+    last: bool
+    """No round is to follow: the optimum is found, or the budget spent."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Chain:
     planned: int
     seconds: float | None
     final: bool
+    """The optimum is found."""
 
     @property
     def tables(self) -> list[Labeled]:
@@ -78,6 +81,11 @@ class Chain:
     def steps(self, *, distinct: bool) -> Steps:
         """Best score against counted or distinct evaluations."""
         return best_so_far(self.tables, distinct=distinct, final=self.final)
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more is to be run."""
+        return self.final or len(self.rounds) == self.planned or any(r.last for r in self.rounds)
 
     @property
     def spent(self) -> int:
@@ -168,6 +176,8 @@ class Run:
             if history not in replicate.rounds:
                 break
             done.append(replicate.rounds[history])
+            if done[-1].last:
+                break
         return done
 
     def solved(self, labeled: Sequence[Labeled]) -> bool:
@@ -194,10 +204,15 @@ class Run:
         return {name: sorted(versions) for name, versions in found.items()}
 
 
-def read_run(layout: paths.Layout, schedules: Sequence[str], replicates: int) -> Run:
-    """Read what there is of an experiment. Raises LlomeError where that is nothing yet, TableError on a bad file."""
+def read_run(
+    layout: paths.Layout, schedules: Sequence[str], replicates: int, *, ends_with: Callable[[Path], bool]
+) -> Run:
+    """Read what there is of an experiment. Raises LlomeError where that is nothing yet, TableError on a bad file.
+
+    `ends_with` tells from a summary.json whether a chain stops there.
+    """
     schedules = list(dict.fromkeys(schedules))
-    found = [r for n in range(replicates) if (r := _read_replicate(layout, schedules, n)) is not None]
+    found = [r for n in range(replicates) if (r := _read_replicate(layout, schedules, n, ends_with)) is not None]
     if not found:
         raise LlomeError(
             f"{layout.root} holds no labelled seeds, so there is nothing to report; run the experiment first"
@@ -214,7 +229,9 @@ def read_run(layout: paths.Layout, schedules: Sequence[str], replicates: int) ->
     return run
 
 
-def _read_replicate(layout: paths.Layout, schedules: Sequence[str], number: int) -> Replicate | None:
+def _read_replicate(
+    layout: paths.Layout, schedules: Sequence[str], number: int, ends_with: Callable[[Path], bool]
+) -> Replicate | None:
     def read(history: str) -> Labeled | None:
         path = layout.round(number, history) / "labeled.parquet"
         return Labeled.read(path) if path.exists() else None
@@ -227,7 +244,9 @@ def _read_replicate(layout: paths.Layout, schedules: Sequence[str], number: int)
         labeled = read(history)
         if labeled is not None:
             summary = layout.round(number, history) / "summary.json"
-            rounds[history] = Round(history, labeled, provenance.read_json(summary) if summary.exists() else None)
+            known = summary.exists()
+            facts = provenance.read_json(summary) if known else None
+            rounds[history] = Round(history, labeled, facts, known and ends_with(summary))
     seconds = {
         name: benchmark_seconds(layout.round(number, name) / "benchmarks" / f"{stage}.tsv")
         for name, stage in ((paths.SEED, "seed"), ("ga", "seed"), ("base", "base"))
@@ -251,7 +270,8 @@ def _lacking(run: Run, replicate: Replicate | None) -> list[str]:
     for schedule in run.schedules:
         lineage = paths.lineage(schedule)
         done = run._done(replicate, lineage)
-        if not run.solved([replicate.seed, *(r.labeled for r in done)]):
+        ended = run.solved([replicate.seed, *(r.labeled for r in done)]) or any(r.last for r in done)
+        if not ended:
             rounds += lineage[len(done) :]
     unsummarised = [history for history, entry in replicate.rounds.items() if entry.summary is None]
     lacking = [f"rounds {', '.join(dict.fromkeys(rounds))}"] if rounds else []

@@ -22,7 +22,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
 
     settings = load_experiment(experiment)
     layout = paths.Layout(results, settings.name)
-    run = read_run(layout, settings.histories, settings.replicates)
+    run = read_run(layout, settings.histories, settings.replicates, ends_with=settings.ends_with)
     files = [
         str(experiment),
         settings.oracle,

@@ -1,0 +1,301 @@
+"""A hand-made experiment: two schedules, two replicates, eight or nine seeds; every number below can be had with a pencil."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from llome import paths, provenance
+from llome.cli import main
+from llome.tables import Domain, Labeled, Meta
+
+DOMAIN = Domain(5, 3, "0123456789abcdef")
+INFEASIBLE = -np.inf
+# labels of each round and replicate; seeds are 6 calls with 4 different sequences, and sft1-marge1 of replicate 1 finds the optimum
+SEED = {0: [INFEASIBLE, 0.25, 0.0, 0.25], 1: [0.25, INFEASIBLE, 0.5, 0.0]}
+LATER = {0: [0.5, INFEASIBLE], 1: [0.5, 0.75]}
+LABELS = {
+    "sft1": {0: [0.25, 0.5, INFEASIBLE], 1: [0.5, 0.25, 0.75]},
+    "sft2": {0: [0.5, 0.5, 0.5], 1: [INFEASIBLE, 0.75, 0.25]},
+    "sft1-marge1": {0: [0.75, INFEASIBLE, 0.25], 1: [0.5, 1.0, 0.75]},
+    "sft1-marge2": {0: [0.75, 0.5, INFEASIBLE]},
+}
+
+
+def write_table(
+    path: Path,
+    scores: list[float],
+    query: list[int],
+    spent: int,
+    origin: str,
+    start: int = 0,
+    rounds: list[dict] | None = None,
+) -> None:
+    n = len(scores)
+    numbers = np.arange(start, start + n)
+    sequence = np.stack([numbers // 25, numbers // 5 % 5, numbers % 5], axis=1).astype(np.int16)
+    meta = Meta(DOMAIN, spent=spent, facts={"rounds": rounds} if rounds else {})
+    number = np.full(n, paths.round_number(origin) if origin != "ga" else 1, dtype=np.int32)
+    Labeled(meta, sequence, np.array(scores), np.array(query), number, np.array([origin] * n, dtype=object)).write(path)
+
+
+def generation(number: int, feasible: float, unique: float, mean: float) -> dict:
+    facts = {"round": number, "counted": 3 * number, "distinct": 2 * number, "feasible": feasible, "unique": unique}
+    return facts | {"best": 0.5, "mean": mean, "mean_regret": 1 - mean, "se_regret": 0.05}
+
+
+def benchmark(path: Path, seconds: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"s\th:m:s\n{seconds}\t-\n")
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {
+        "oracle": "a: 1",
+        "seed": "rounds: 2\npopulation: 3",
+        "base": "b: <tag>",
+        "sft": "",
+        "marge": "",
+        "refine": "",
+        "filter": "k: 3",
+    }.items():
+        Path(f"{name}.yaml").write_text(text + "\n")
+    settings = {name: f"{name}.yaml" for name in ("oracle", "seed", "base", "refine", "filter")}
+    settings |= {"name": "pencil", "train": {"sft": "sft.yaml", "marge": "marge.yaml"}, "replicates": 2}
+    settings["schedules"] = [[{"sft": 2}], [{"sft": 1}, {"marge": 2}]]
+    Path("pencil.yaml").write_text(yaml.safe_dump(settings))
+    layout = paths.Layout("results", "pencil")
+    provenance.write_json(layout.oracle, {"optimum": 1.0, "fingerprint": DOMAIN.fingerprint})
+    for rep in (0, 1):
+        facts = [
+            generation(1, 0.5, 1.0, 0.125),
+            generation(2, 0.6, 0.5, 0.25),
+            generation(3, 0.9, 0.25, 0.25),
+            generation(4, 0.7, 0.5, 0.375),
+        ]
+        write_table(layout.round(rep, "seed") / "labeled.parquet", SEED[rep], [0, 1, 3, 4], 6, "ga", rounds=facts[:2])
+        write_table(
+            layout.round(rep, "ga") / "labeled.parquet",
+            SEED[rep] + LATER[rep],
+            [0, 1, 3, 4, 7, 10],
+            12,
+            "ga",
+            rounds=facts,
+        )
+        benchmark(layout.round(rep, "seed") / "benchmarks" / "seed.tsv", 2.0)
+        benchmark(layout.round(rep, "ga") / "benchmarks" / "seed.tsv", 3.0 + rep)
+        benchmark(layout.round(rep, "base") / "benchmarks" / "base.tsv", 10.0)
+        for history, labels in LABELS.items():
+            if rep in labels:
+                write_round(layout.round(rep, history), history, labels[rep], [*SEED[rep], *(LABELS["sft1"][rep])])
+    return tmp_path / "pencil.yaml"
+
+
+def write_round(folder: Path, history: str, scores: list[float], before: list[float]) -> None:
+    number = paths.round_number(history)
+    spent = 6 + 3 * number
+    write_table(
+        folder / "labeled.parquet", scores, list(range(spent - 3, spent)), spent, history, start=20 + 3 * number
+    )
+    values = np.where(np.isneginf(scores), 0.0, scores)
+    best = max([*scores, *before])
+    summary = {
+        "history": history, "round": number, "counted": spent, "distinct": 4 + 3 * number, "generated": 40, "parsed": 38,
+        "unique": 10 * number, "novel": 9, "selected": 3, "labeled": 3, "feasible": int(np.isfinite(scores).sum()), "best": best,
+        "best_of_round": max(scores), "regret": 1 - best, "mean": float(values.mean()), "mean_regret": float(1 - values.mean()),
+        "se_regret": 0.1, "mean_hamming": 0.125, "seconds": {"train": 10.0, "refine": 20.0, "filter": 1.0, "label": 0.5},
+        "versions": {"llome": "0.1.0", "torch": "2.0"},
+    }  # fmt: skip
+    provenance.write_json(folder / "summary.json", summary)
+
+
+def read_series(figure: str, label: str, replicate: str) -> list[tuple[float, float]]:
+    with open(f"results/pencil/report/{figure}.csv", newline="") as file:
+        rows = [r for r in csv.DictReader(file) if (r["series"], r["replicate"]) == (label, replicate)]
+    return [(float(r["evaluations"]), round(float(r["value"]), 6)) for r in rows]
+
+
+class Page(HTMLParser):
+    """What a browser would load, and the cells of the tables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.figures: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {k: v or "" for k, v in attrs}
+        self.loads += [
+            v
+            for k, v in given.items()
+            if k in ("src", "href", "xlink:href", "data", "action") and not v.startswith(("#", "data:"))
+        ]
+        assert tag not in ("script", "iframe", "object", "embed", "img")
+        if tag == "figure":
+            self.figures.append(given["id"])
+        self.ids += [given["id"]] if "id" in given else []
+
+
+def test_table_and_where_the_report_is(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    assert cells[0] == ["best score", "regret", "GA's regret then", "counted", "distinct", "feasible", "seconds"]
+    # sft2: best .5 and .75; both at 12 counted (6 + 3 + 3), 10 distinct, 10 of 12 labels feasible, 2 + 10 + 2 x 31.5 seconds
+    # the genetic algorithm at 12: .5 and .75
+    assert cells[2] == [
+        "LLOME sft2",
+        "0.625 +/- 0.250",
+        "0.375 +/- 0.250",
+        "0.375 +/- 0.250",
+        "12",
+        "10",
+        "83.3%",
+        "75",
+    ]
+    # marge: replicate 0 .75 at 15 counted (the genetic algorithm has no 15th), replicate 1 found 1.0 and stopped at 12
+    assert cells[3] == ["LLOME sft1-marge2", "0.875 +/- 0.250", "0.125 +/- 0.250", "-", "14", "12", "83.3%", "91"]
+    # the generations after the seeds: .9 and .7 feasible; 2 + 3 and 2 + 4 seconds
+    assert cells[4] == ["GA", "0.625 +/- 0.250", "0.375 +/- 0.250", "12", "6", "80.0%", "6"]
+    assert lines[-1] == "Report: results/pencil/report/report.html"
+    assert not any("not run yet" in line for line in lines)
+
+
+def test_curves(experiment: Path) -> None:
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert read_series("fig2a", "GA", "0") == [(1, 1.0), (2, 0.75), (8, 0.5), (12, 0.5)]
+    assert read_series("fig2a_distinct", "GA", "0") == [(1, 1.0), (2, 0.75), (5, 0.5), (6, 0.5)]
+    assert read_series("fig2a", "LLOME sft1-marge2", "1") == [(1, 0.75), (4, 0.5), (9, 0.25), (11, 0.0), (12, 0.0)]
+    assert read_series("fig2a_distinct", "LLOME sft1-marge2", "1") == [
+        (1, 0.75),
+        (3, 0.5),
+        (7, 0.25),
+        (9, 0.0),
+        (10, 0.0),
+    ]
+    # replicate 1 holds its optimum while replicate 0 goes on to 15
+    mean = read_series("fig2a", "LLOME sft1-marge2", "mean")
+    assert mean == [(1, 0.875), (2, 0.75), (4, 0.625), (8, 0.5), (9, 0.375), (10, 0.25), (11, 0.125), (15, 0.125)]
+    assert read_series("fig2b", "LLOME sft2", "0") == [(9, 0.75), (12, 0.5)]
+    assert read_series("fig2b", "GA", "mean") == [(3, 0.875), (6, 0.75), (9, 0.75), (12, 0.625)]
+    assert read_series("fig3a", "LLOME sft2", "1") == [(9, 0.25), (12, 0.5)]
+    assert read_series("fig3b", "LLOME sft2", "1") == [(9, 1.0), (12, 0.666667)]
+    assert read_series("fig3b", "GA", "0") == [(3, 0.5), (6, 0.6), (9, 0.9), (12, 0.7)]
+
+
+def test_page_is_one_file_with_everything(experiment: Path) -> None:
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = Path("results/pencil/report/report.html")
+    text = out.read_text()
+    page = Page()
+    page.feed(text)
+    assert page.loads == []
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    assert page.figures == ["fig2a", "fig2a_distinct", "fig2b", "fig3a", "fig3b"]
+    assert len(set(page.ids)) == len(page.ids)
+    assert text.count("<svg ") == 5
+    assert all(f"paper Fig. {n}" in text for n in ("2a", "2b", "3a", "3b"))
+    assert "LLOME sft1-marge2 has a best score of 0.875 (regret 0.125), in the mean of 2 replicates" in text
+    assert "b: &lt;tag&gt;" in text
+    assert DOMAIN.fingerprint in text
+    assert "class=warning" not in text
+    assert provenance.hash_file("results/pencil/r1/sft2/labeled.parquet") in text
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert out.read_text() == text
+
+
+def test_better_than_the_genetic_algorithm_at_equal_counts(experiment: Path) -> None:
+    shutil.rmtree("results/pencil/r0/sft1-marge2")
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    text = Path("results/pencil/report/report.html").read_text()
+    assert (
+        "after 12 counted evaluations; at the same count the genetic algorithm has 0.625 (regret 0.375): LLOME is ahead by 0.250."
+        in text
+    )
+    assert "It found the optimum in 1 of 2." in text
+    assert "passed the genetic algorithm&#x27;s last best score (0.625 after 12) at evaluation 10." in text
+    assert "It took 75 s, the genetic algorithm 6 s." in text
+
+
+def test_half_finished(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for gone in ("r0/ga", "r1/ga", "r0/sft2", "r0/sft1-marge1", "r0/sft1-marge2", "r1/sft2/summary.json"):
+        target = Path("results/pencil") / gone
+        target.unlink() if target.is_file() else shutil.rmtree(target)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = capsys.readouterr().out
+    assert "not run yet: r0: rounds sft2, sft1-marge1, sft1-marge2" in out
+    assert "not run yet: r0, r1: the genetic algorithm carried on" in out
+    assert "not run yet: r1: summary.json of sft2" in out
+    assert re.search(r"LLOME sft2, 1 to 2 of 2 rounds .* -\n", out)
+    assert re.search(r"GA \(seeds only\) .* 55.0% ", out)
+    text = Path("results/pencil/report/report.html").read_text()
+    assert "Unfinished. Not run yet: r0: rounds sft2" in text
+    # the mean ends with replicate 0, at 9
+    assert read_series("fig2a", "LLOME sft2", "mean")[-1] == (9, 0.375)
+
+
+@pytest.mark.parametrize("rounds", [(), ("sft1",)])
+def test_only_just_begun(experiment: Path, rounds: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("results/pencil/r1")
+    for folder in Path("results/pencil/r0").iterdir():
+        if folder.name not in ("seed", *rounds):
+            shutil.rmtree(folder)
+    shutil.rmtree("results/pencil/r0/seed/benchmarks")
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert "not run yet: r1: everything from the seeds on" in capsys.readouterr().out
+    text = Path("results/pencil/report/report.html").read_text()
+    expected = (
+        "the genetic algorithm has not been run as far yet (it has 0.250 (regret 0.750) after 6)"
+        if rounds
+        else "No round of LLOME has been"
+    )
+    assert expected in text
+
+
+def test_nothing_to_report(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("results")
+    assert main(["report", "--experiment", str(experiment)]) == 2
+    assert "results/pencil holds no labelled seeds" in capsys.readouterr().err
+    assert not Path("results").exists()
+
+
+def test_a_chain_that_spent_its_budget_is_no_fault(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(experiment.read_text()) | {"budget": 12}
+    experiment.write_text(yaml.safe_dump(settings))
+    shutil.rmtree("results/pencil/r0/sft1-marge2")
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = capsys.readouterr().out
+    assert "not run yet" not in out
+    assert " of 3 rounds" not in out
+
+
+def test_mixed_versions_are_told(experiment: Path) -> None:
+    path = Path("results/pencil/r1/sft2/summary.json")
+    provenance.write_json(path, provenance.read_json(path) | {"versions": {"llome": "0.1.0", "torch": "2.1"}})
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert "Mixed versions: torch 2.0 and 2.1." in Path("results/pencil/report/report.html").read_text()
+
+
+def test_unknown_optimum_draws_scores(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provenance.write_json("results/pencil/oracle.json", {"optimum": None, "fingerprint": DOMAIN.fingerprint})
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert re.search(r"GA +0.625 \+/- 0.250 +- +12", capsys.readouterr().out)
+    assert read_series("fig2a", "GA", "0") == [(1, 0.0), (2, 0.25), (8, 0.5), (12, 0.5)]
+    assert "Best score against counted evaluations" in Path("results/pencil/report/report.html").read_text()
+
+
+def test_tables_of_another_oracle_are_refused(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provenance.write_json("results/pencil/oracle.json", {"optimum": 1.0, "fingerprint": "ffff"})
+    assert main(["report", "--experiment", str(experiment)]) == 2
+    assert "is oracle ffff" in capsys.readouterr().err
+    assert not Path("results/pencil/report/report.html").exists()
