@@ -171,7 +171,8 @@ def _parse(parser: ArgumentParser, args: list[str]) -> Any:
         raise ConfigError(f"unknown setting {match[1]!r} in {files}{hint}{more}")
     message = re.sub(r"^Parser key \"(\S+)\":", r"--\1:", message)
     message = re.sub(r"^Problems parsing config:", f"{files} is no valid YAML:", message)
-    raise ConfigError(re.sub(r"<class '(\w+)'>", r"\1", message))
+    message = re.sub(r"<class '(\w+)'>", r"\1", message).replace("Expected a int", "Expected an int")
+    raise ConfigError(message)
 
 
 def _join_lists(parser: ArgumentParser, args: list[str]) -> list[str]:

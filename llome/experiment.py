@@ -23,7 +23,15 @@ from llome.provenance import derive_seed, read_json
 
 SCHEMA = Path(__file__).resolve().parent.parent / "configs" / "schema" / "experiment.json"
 _KINDS = {"object": "a mapping", "array": "a list", "string": "text", "integer": "an integer", "null": "null"}
-_OF = {dict: "a mapping", list: "a list", str: "text", bool: "true or false", float: "a number", type(None): "null"}
+_OF = {
+    dict: "a mapping",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    type(None): "null",
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""An experiment that cannot run is refused before anything runs, in words that name the file, the key and the remedy."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llome.errors import ConfigError
+from llome.experiment import check_experiment, load_experiment
+
+GOOD: dict[str, Any] = {
+    "name": "demo",
+    "oracle": "oracle.yaml",
+    "seed": "seed.yaml",
+    "base": "base.yaml",
+    "train": {"sft": "sft.yaml", "marge": "marge.yaml"},
+    "refine": "refine.yaml",
+    "filter": "filter.yaml",
+    "schedules": [[{"sft": 5}], [{"sft": 1}, {"marge": 9}]],
+    "replicates": 2,
+    "random_seed": 7,
+    "budget": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def stage_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("oracle", "base", "refine", "sft", "marge"):
+        (tmp_path / f"{name}.yaml").write_text("{}\n")
+    (tmp_path / "seed.yaml").write_text("rounds: 10\npopulation: 1000\n")
+    (tmp_path / "filter.yaml").write_text("k: 2000\n")
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(GOOD), **changes}
+
+
+def without(key: str) -> dict[str, Any]:
+    return {k: v for k, v in GOOD.items() if k != key}
+
+
+def test_a_good_experiment() -> None:
+    experiment = check_experiment(GOOD, "demo.yaml")
+    assert experiment.histories == ["sft5", "sft1-marge9"]
+    assert experiment.as_dict() == GOOD
+    defaults = check_experiment(
+        {k: v for k, v in GOOD.items() if k not in ("replicates", "random_seed", "budget")}, "x"
+    )
+    assert (defaults.replicates, defaults.random_seed, defaults.budget) == (1, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (changed(replicate=2), "unknown key 'replicate', did you mean 'replicates'?"),
+        (changed(zebra=2), "unknown key 'zebra'; the keys are name, oracle, seed"),
+        (without("oracle"), "the key 'oracle' is missing: YAML of the oracle's constructor arguments"),
+        (changed(replicates="two"), "replicates: 'two' is text, expected an integer"),
+        (changed(replicates=True), "replicates: True is true or false, expected an integer"),
+        (changed(replicates=0), "replicates: 0 is too small, expected at least 1"),
+        (changed(budget=1.5), "budget: 1.5 is a number, expected an integer or null"),
+        (changed(random_seed=-1), "random_seed: -1 is too small, expected at least 0"),
+        (changed(oracle=["a"]), "oracle: ['a'] is a list, expected text"),
+        (changed(name="../x"), "name: '../x' is no name that can be used here"),
+        (changed(name="two words"), "name: 'two words' is no name"),
+        (changed(train={}), "train: {}: expected one objective with its value"),
+        (changed(train={"SFT": "sft.yaml"}), "train: 'SFT' is no name that can be used here: lower-case letters only"),
+        (changed(train={"sft": 3}), "train.sft: 3 is an integer, expected text"),
+        (changed(schedules=[]), "schedules: an empty schedule: name at least one round, such as [sft: 5]"),
+        (changed(schedules=[[{"sft": 1}], []]), "schedules[1]: an empty schedule"),
+        (changed(schedules=[{"sft": 1}]), "schedules[0]: {'sft': 1} is a mapping, expected a list"),
+        (changed(schedules=[[{"sft": "five"}]]), "schedules[0][0].sft: 'five' is text, expected an integer"),
+        (changed(schedules=[[{"sft": 0}]]), "schedules[0][0].sft: 0 is too small, expected at least 1"),
+        (
+            changed(schedules=[[{"sft": 1, "marge": 2}]]),
+            "schedules[0][0]: {'sft': 1, 'marge': 2}: expected one objective",
+        ),
+        (changed(schedules=[["sft"]]), "schedules[0][0]: 'sft' is text, expected a mapping"),
+        (
+            changed(schedules=[[{"sft": 1}, {"merge": 2}]]),
+            "schedules[0] has the objective 'merge', but train names no YAML for it, did you mean 'marge'?",
+        ),
+        (changed(schedules=[[{"sft": 5}], [{"sft": 2}, {"sft": 3}]]), "schedules[1] and schedules[0] are both sft5"),
+        (changed(base="bse.yaml"), "base: there is no file bse.yaml, did you mean 'base.yaml'?"),
+        (
+            changed(train={"sft": "nowhere/sft.yaml", "marge": "marge.yaml"}),
+            "train.sft: there is no file nowhere/sft.yaml",
+        ),
+        (
+            changed(budget=11_999),
+            "budget: 11999 counted evaluations do not pay for the seeds (10000: rounds x population in seed.yaml) and one"
+            " batch (2000: k in filter.yaml); give at least 12000, or null",
+        ),
+        (None, "None is null, expected a mapping"),
+        ([], "[] is a list, expected a mapping"),
+    ],
+)
+def test_refusals(settings: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^exp.yaml: {re.escape(message)}"):
+        check_experiment(settings, "exp.yaml")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("filter.yaml", "{}", "filter.yaml: k is None, expected an integer of at least 1"),
+        ("filter.yaml", "k: 0", "filter.yaml: k is 0"),
+        ("seed.yaml", "rounds: 10", "seed.yaml: population is None"),
+        ("seed.yaml", "rounds: [", "seed.yaml is no valid YAML"),
+        ("seed.yaml", "- 1", "seed.yaml: rounds is None"),
+    ],
+)
+def test_stage_files_that_lack_the_numbers_of_the_budget_are_refused(file: str, text: str, message: str) -> None:
+    Path(file).write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        check_experiment(GOOD, "exp.yaml")
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.yaml: No such file"):
+        load_experiment(tmp_path / "nowhere.yaml")
+    (tmp_path / "bad.yaml").write_text("name: [demo\nschedules: x: y")
+    with pytest.raises(ConfigError, match=r"bad\.yaml is no valid YAML: .*line 2"):
+        load_experiment(tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("schedules", "budget", "rounds"),
+    [
+        ([[{"sft": 5}]], None, 20),  # 10,000 + 5 x 2,000 by rounds of 1,000
+        ([[{"sft": 1}], [{"sft": 1}, {"marge": 9}]], None, 30),
+        ([[{"sft": 5}]], 12_500, 12),
+        ([[{"sft": 1}]], 40_000, 12),
+    ],
+)
+def test_the_baseline_counts_what_the_longest_schedule_counts(schedules: Any, budget: int | None, rounds: int) -> None:
+    assert check_experiment(changed(schedules=schedules, budget=budget), "x").baseline_rounds == rounds
+
+
+def test_the_baseline_never_counts_less_than_the_longest_schedule() -> None:
+    Path("filter.yaml").write_text("k: 7\n")
+    assert check_experiment(GOOD, "x").baseline_rounds == 11  # 10,070 evaluations
+
+
+def test_a_chain_ends_at_the_optimum_or_with_the_budget(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.json"
+    free, capped = check_experiment(GOOD, "x"), check_experiment(changed(budget=15_000), "x")
+    for regret, counted, ends, ends_capped in [
+        (0.3, 12_000, False, False),
+        (0.3, 13_000, False, False),  # one more batch costs 2,000 and leaves nothing
+        (0.3, 13_001, False, True),
+        (0.0, 12_000, True, True),
+        ("null", 12_000, False, False),
+    ]:
+        summary.write_text(f'{{"regret": {regret}, "counted": {counted}}}')
+        assert (free.ends_with(summary), capped.ends_with(summary)) == (ends, ends_capped)
+
+
+def test_stage_seeds_differ_by_replicate_history_and_stage() -> None:
+    experiment, other = check_experiment(GOOD, "x"), check_experiment(changed(random_seed=8), "x")
+    names = [(0, "sft1", "train"), (1, "sft1", "train"), (0, "sft2", "train"), (0, "sft1", "refine")]
+    assert len({e.stage_seed(*n) for e in (experiment, other) for n in names}) == 8
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parent.parent.glob("configs/experiments/*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_experiments_are_valid(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    experiment = load_experiment(path)
+    assert experiment.name == path.stem
+    assert experiment.as_dict().keys() == yaml.safe_load(path.read_text()).keys()

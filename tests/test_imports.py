@@ -1,0 +1,90 @@
+"""Who may import whom. The import graph is the experimental protocol: what trains and refines cannot see the oracle.
+
+The contracts are in pyproject.toml (import-linter); what they cannot say is checked here from the syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from llome.cli import STAGES
+
+PACKAGE = Path(__file__).parent.parent / "llome"
+
+
+def imports_of(file: Path) -> set[str]:
+    """Full names of all that `file` imports, inside functions as well."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_contracts_hold(root: Path) -> None:
+    lint = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=root, capture_output=True, text=True
+    )
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+
+
+def test_the_contract_on_the_oracle_leaves_out_nobody_but_those_who_may(root: Path) -> None:
+    """A new package or stage must be added to the contract, or it could look at the oracle unseen."""
+    contracts = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (contract,) = (c for c in contracts if c["type"] == "forbidden" and c["forbidden_modules"] == ["llome.scoring"])
+    known = set(contract["source_modules"]) | {f"llome.stages.{s}" for s in ("seed", "label", "summarize", "report")}
+    modules = {f"llome.{p.stem}" for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    stages = {f"llome.stages.{p.stem}" for p in (PACKAGE / "stages").glob("[a-z]*.py")}
+    assert modules - {"llome.__init__", "llome.cli", "llome.scoring", "llome.stages"} <= known
+    assert stages <= known
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "losses").glob("*.py")), ids=lambda p: p.stem)
+def test_losses_import_torch_only(file: Path) -> None:
+    allowed = {"torch", "llome.losses", *sys.stdlib_module_names}
+    for name in imports_of(file):
+        assert any(name == a or name.startswith(f"{a}.") for a in allowed), f"{file.name} imports {name}"
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "modules").glob("*.py")), ids=lambda p: p.stem)
+def test_modules_share_the_base_and_nothing_else(file: Path) -> None:
+    others = {n for n in imports_of(file) if n.startswith("llome.modules.") and not n.startswith("llome.modules.base.")}
+    assert not others or file.stem == "__init__"
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_imports_the_command_line(file: Path) -> None:
+    assert not any(name.startswith("llome.cli") for name in imports_of(file))
+
+
+@pytest.mark.parametrize("module", ["errors", "paths", "provenance", "draws", "tables", "codec", "experiment", "cli"])
+def test_foundations_import_no_torch(module: str) -> None:
+    heavy = "{'torch', 'lightning', 'transformers', 'matplotlib', 'scipy', 'pandas'}"
+    code = f"import sys, llome.{module}; print(*({heavy} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+def test_what_the_snakefile_imports_is_light() -> None:
+    code = (
+        "import sys, llome.paths, llome.errors, llome.experiment, llome.provenance;"
+        "print(*({'torch', 'numpy', 'pyarrow', 'lightning'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _, _ in STAGES.values()}))
+def test_stage_modules_import_nothing_heavy_at_the_top(module: str) -> None:
+    code = f"import sys, {module}; print(*({{'torch', 'lightning', 'transformers', 'matplotlib'}} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
