@@ -5,18 +5,12 @@ normalise over the effective batch can then see all of it before the first gradi
 (random_seed, e, s) alone, never on the micro-batch size or the number of ranks. Tables are tokenised once; a batch is an index and a
 concatenation, so there are no worker processes. Loaders keep their place in a checkpoint, which makes an interrupted epoch exact.
 
-A micro-batch of B examples with C completions each (1 for pairs; 2 for triples: chosen, rejected) is a dict of tensors:
-    input_ids       (B, C, T) int64: prompt, padded on the left, then completion, padded on the right
-    attention_mask  (B, C, T) bool: False on padding
-    completion_mask (B, C, T) bool: True on the completion's tokens, its end token included
-    rows            (B,) int64: row numbers of the examples
-The completions of a micro-batch start at the same column; nothing before the last prompt token needs logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -24,7 +18,20 @@ import torch
 from llome.codec import SequenceCodec
 from llome.data.pairs import Examples
 
-Batch = dict[str, torch.Tensor]
+
+class Batch(TypedDict):
+    """A micro-batch of B examples with C completions each: 1 for pairs; 2 for triples, chosen and rejected."""
+
+    input_ids: torch.Tensor
+    """(B, C, T) int64: the prompt, padded on the left, then the completion, padded on the right."""
+    attention_mask: torch.Tensor
+    """(B, C, T) bool, False on padding."""
+    completion_mask: torch.Tensor
+    """(B, C, T) bool, True on the completion's tokens, its end token included."""
+    rows: torch.Tensor
+    """(B,) int64, row numbers of the examples."""
+    completion_width: int
+    """W: all completions lie in the last W columns, so the last W + 1 positions' logits are enough."""
 
 
 class TokenTable:
@@ -60,8 +67,13 @@ class TokenTable:
                 (np.zeros((len(rows), shape[2]), dtype=bool), self._completions[1][target, :width]),
             )
         )
-        tensors = {"input_ids": ids, "attention_mask": mask, "completion_mask": completion, "rows": rows}
-        return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in tensors.items()}
+        return Batch(
+            input_ids=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask),
+            completion_mask=torch.from_numpy(completion),
+            rows=torch.from_numpy(rows),
+            completion_width=width,
+        )
 
 
 class StepSampler:

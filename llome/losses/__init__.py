@@ -1,0 +1,1 @@
+"""The objectives as pure functions of tensors: per example, no reduction, torch only."""

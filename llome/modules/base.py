@@ -1,0 +1,202 @@
+"""What every objective shares: the policy, exact steps over the effective batch, the schedule, and what is measured.
+
+A batch here is a whole optimiser step of this process, a list of micro-batches. `prepare` sees all of it first and returns what the
+examples of a step share (a count, a normaliser); then each micro-batch contributes its exact `share` of the step's loss, and the
+gradients add up. So 1 x 64, 8 x 8 and 64 x 1 micro-batches, on one device or several, take the same step. Optimisation is Lightning's
+automatic one, so precision, gradient clipping and strategies are its own flags; gradients of all micro-batches but the last are
+accumulated inside `training_step`, where DistributedDataParallel does not synchronise yet.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
+
+from llome.data.batches import Batch
+from llome.errors import ConfigError, LlomeError
+from llome.losses.logps import completion_logps, count_correct
+from llome.policy.causal_lm import load_policy
+
+
+class PolicyModule(LightningModule, ABC):
+    """A policy in training. An objective names itself and implements `prepare` and `share`."""
+
+    objective: ClassVar[str]
+
+    def __init__(
+        self, parent: str, *, optimizer: OptimizerCallable, warmup_steps: int = 0, random_seed: int = 0
+    ) -> None:
+        """Load the parent policy.
+
+        Args:
+            parent: policy directory to start from.
+            optimizer: of all parameters, fresh each round.
+            warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
+            random_seed: of dropout, where the policy has any; keyed by step.
+        """
+        super().__init__()
+        if warmup_steps < 0:
+            raise ConfigError(f"warmup_steps is {warmup_steps}; choose 0 or more")
+        self.policy, self.tokenizer, self.card = load_policy(parent)
+        self.policy.train()
+        self.optimizer, self.warmup_steps, self.random_seed = optimizer, warmup_steps, random_seed
+        self.val_loss, self.val_nll, self.val_accuracy = MeanMetric(), MeanMetric(), MeanMetric()
+        self.step_loss: float | None = None
+        """The objective over the last step's effective batch."""
+        self._tokens, self._since = 0, time.perf_counter()
+
+    @abstractmethod
+    def prepare(self, batch: list[Batch]) -> Tensor:
+        """What all examples of a step share, from the whole effective batch (all micro-batches of all ranks); no gradient."""
+
+    @abstractmethod
+    def share(self, micro: Batch, logps: Tensor, lengths: Tensor, prepared: Tensor) -> Tensor:
+        """A micro-batch's part of the step's loss; the parts of all micro-batches of all ranks add up to it.
+
+        Args:
+            micro: the micro-batch of B examples, C completions each.
+            logps: (B, C) summed log-probability of each completion (nats).
+            lengths: (B, C) tokens of each completion.
+            prepared: the answer of `prepare` for this step.
+
+        Returns:
+            Scalar.
+        """
+
+    def forward(self, micro: Batch) -> Tensor:
+        """(B * C, W + 1, V) logits of the last positions, from the last prompt token on."""
+        mask = micro["attention_mask"].flatten(0, 1)
+        output = self.policy(
+            input_ids=micro["input_ids"].flatten(0, 1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp_(min=0),  # padding on the left must not shift positions
+            use_cache=False,
+            logits_to_keep=micro["completion_width"] + 1,
+        )
+        return output.logits
+
+    def logps(self, micro: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C) summed log-probabilities and lengths of the completions."""
+        logps, lengths = completion_logps(
+            logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1)
+        )
+        shape = micro["input_ids"].shape[:2]
+        return logps.view(shape), lengths.view(shape)
+
+    def sum_over_ranks(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes; no gradient."""
+        reduced = self.trainer.strategy.reduce(value.detach(), reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def _loss(self, micro: Batch, prepared: Tensor) -> Tensor:
+        return self.share(micro, *self.logps(micro, self(micro)), prepared)
+
+    def training_step(self, batch: list[Batch], batch_idx: int) -> Tensor:
+        """Accumulate the gradient of the whole step but for its last micro-batch, whose loss Lightning takes on."""
+        torch.manual_seed((self.random_seed + self.global_step) % 2**63)
+        self.trainer.optimizers[0].zero_grad()
+        prepared = self.prepare(batch)
+        world_size = self.trainer.world_size  # data parallelism averages gradients over ranks; shares are to be added
+        total = torch.zeros(
+            (), device=self.device, dtype=torch.float64 if self.dtype == torch.float64 else torch.float32
+        )
+        for micro in batch[:-1]:
+            loss = self._loss(micro, prepared)
+            total += loss.detach()
+            self.trainer.strategy.backward(loss * world_size, None)
+        loss = self._loss(batch[-1], prepared)
+        self.step_loss = float(self.sum_over_ranks(total + loss.detach()))
+        self._rows = [micro["rows"] for micro in batch]
+        self._stop_if_not_finite("loss", self.step_loss)
+        self._tokens += sum(micro["input_ids"].numel() for micro in batch)
+        return loss * world_size
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        """Nothing: Lightning calls this after `training_step`, which has zeroed and accumulated already."""
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Check the gradient, before clipping, and log the step."""
+        norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None]))
+        if self.trainer.scaler is None:  # float16's scaler skips such steps itself
+            self._stop_if_not_finite("gradient norm", norm)
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            now = time.perf_counter()
+            rate = self._tokens * self.trainer.world_size / max(now - self._since, 1e-9)
+            self._tokens, self._since = 0, now
+            assert self.step_loss is not None
+            self.log("train/loss", self.step_loss, prog_bar=True)
+            self.log_dict(
+                {"train/lr": optimizer.param_groups[0]["lr"], "train/grad_norm": norm, "train/tokens_per_second": rate}
+            )
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock of tokens a second."""
+        self._tokens, self._since = 0, time.perf_counter()
+
+    def _stop_if_not_finite(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            rows = torch.cat(self._rows).tolist()
+            shown = ", ".join(map(str, rows[:16])) + (f", ... ({len(rows)} in all)" if len(rows) > 16 else "")
+            raise LlomeError(
+                f"the {name} is {value} at step {self.global_step + 1}, examples {shown}; lower the learning rate, clip gradients"
+                " (--trainer.gradient_clip_val 1) or train in higher precision; no step was taken from it"
+            )
+
+    def validation_step(self, batch: list[Batch], batch_idx: int) -> None:
+        """Add the objective's loss, and likelihood and accuracy of the (chosen) completions' tokens."""
+        prepared = self.prepare(batch)
+        sums = torch.zeros(4, device=self.device, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
+        for micro in batch:
+            logits = self(micro)
+            logps, lengths = self.logps(micro, logits)
+            correct = count_correct(logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1))
+            loss = self.share(micro, logps, lengths, prepared)
+            sums += torch.stack(
+                [
+                    loss.to(sums),
+                    -logps[:, 0].sum().to(sums),
+                    correct.view(lengths.shape)[:, 0].sum().to(sums),
+                    lengths[:, 0].sum().to(sums),
+                ]
+            )
+        loss, nll, correct, tokens = self.sum_over_ranks(sums)
+        self.val_loss.update(loss, weight=tokens)
+        self.val_nll.update(nll / tokens, weight=tokens)
+        self.val_accuracy.update(correct / tokens, weight=tokens)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means a token over all validation examples."""
+        metrics = (self.val_loss, self.val_nll, self.val_accuracy)
+        loss, nll, accuracy = (float(metric.compute()) for metric in metrics)
+        for metric in metrics:
+            metric.reset()
+        self.log("val/loss", loss, prog_bar=True)
+        self.log_dict({"val/perplexity": math.exp(min(nll, 700.0)), "val/token_accuracy": accuracy})
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer of the settings; the learning rate rises over the warm-up and falls to zero at the last step, linearly."""
+        total = self.trainer.estimated_stepping_batches
+        if not math.isfinite(total):
+            raise ConfigError(
+                "the learning rate decays to the last step, but there is none; set trainer.max_epochs or trainer.max_steps"
+            )
+        steps, warmup = int(total), self.warmup_steps
+
+        def factor(step: int) -> float:
+            return (step + 1) / warmup if step < warmup else max(steps - step, 0) / max(steps - warmup, 1)
+
+        optimizer = self.optimizer(self.policy.parameters())
+        schedule: Any = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
