@@ -1,0 +1,64 @@
+"""A clone to run in, in a folder with a space in its name, and Snakemake as a person calls it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PARTS = ("Snakefile", "rules", "profiles", "configs")
+
+
+class Clone:
+    """The files a run needs, copied to a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def make(cls, root: Path, folder: Path) -> Clone:
+        folder.mkdir(parents=True)
+        for part in PARTS:
+            copy = shutil.copytree if (root / part).is_dir() else shutil.copy2
+            copy(root / part, folder / part)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> Clone:
+        """All of it, times of files included: Snakemake sees no change."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Clone(folder)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Without the virtual environment's programs: the workflow finds its own."""
+        own = str(Path(sys.executable).parent)
+        path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != own)
+        return {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(self.folder / ".cache")}
+
+    def command(self, *args: str, config: str = "configs/experiments/tiny.yaml") -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", config, *args]
+
+    def snakemake(self, *args: str, config: str = "configs/experiments/tiny.yaml") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*args, config=config), cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+
+    def plan(self, *targets: str, config: str = "configs/experiments/tiny.yaml") -> dict[str, int]:
+        """How many jobs of each rule a run would start."""
+        run = self.snakemake("--dry-run", "--quiet", "rules", "--", *targets, config=config)
+        assert run.returncode == 0, run.stdout + run.stderr
+        jobs = {
+            name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", run.stdout + run.stderr, re.MULTILINE)
+        }
+        jobs.pop("total", None)
+        return jobs
+
+
+@pytest.fixture
+def clone(root: Path, tmp_path: Path) -> Clone:
+    return Clone.make(root, tmp_path / "a clone")
