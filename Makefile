@@ -50,10 +50,11 @@ $(STAMP): $(LOCK) pyproject.toml
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-# torch's release stays where the CPU wheels and the clusters are until someone moves it here.
+# A new lock from what pyproject.toml asks for, with torch at the release that CPU and CUDA wheels are at hand for. Left out:
+# this package, and the CUDA libraries, which torch names itself where it needs them; local version suffixes (+cpu) are
+# dropped, so that one lock serves CPU and GPU.
 TORCH = 2.13.0
-# A new lock from what pyproject.toml asks for. Left out: this package, and the CUDA libraries, which torch names itself
-# where it needs them; local version suffixes (+cpu) are dropped, so that one lock serves CPU and GPU.
+
 lock:
 	rm -rf .venv-lock
 	"$(PYTHON)" -m venv .venv-lock
