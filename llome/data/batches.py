@@ -124,6 +124,8 @@ class StepSampler:
 class StepLoader:
     """Iterates over optimiser steps, each a list of micro-batches; a checkpoint holds how many steps of the epoch were taken."""
 
+    batch_sampler = None  # Lightning looks at a loader's samplers, and announces the epoch to `sampler`
+
     def __init__(self, table: TokenTable, sampler: StepSampler, micro_batch_size: int) -> None:
         """Join tokens and plan; `micro_batch_size` is the most examples of one forward and backward pass on one rank."""
         self.table, self.sampler, self.micro_batch_size = table, sampler, micro_batch_size

@@ -1,0 +1,86 @@
+"""A finished training becomes Hugging Face directories: the last policy and the best one (lowest validation loss)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from llome.callbacks.resume import ResumeCallback
+from llome.data.datamodule import PropEnDataModule
+from llome.modules.base import PolicyModule
+from llome.policy.causal_lm import PolicyCard, save_policy
+
+_FACTS = {
+    "val_loss": "val/loss",
+    "perplexity": "val/perplexity",
+    "token_accuracy": "val/token_accuracy",
+    "parsed": "val/parsed",
+    "right_length": "val/right_length",
+    "in_range": "val/in_range",
+    "novel": "val/novel",
+}
+
+
+class ExportCallback(Callback):
+    """Writes `out` when training has ended well, and the other policy beside it as `{out}-best` or `{out}-last`."""
+
+    def __init__(
+        self, out: Path, which: Literal["last", "best"], *, parent: str, data: str, settings: dict[str, Any]
+    ) -> None:
+        """Note what the cards say.
+
+        Args:
+            out: directory of the chosen policy.
+            which: the policy that is chosen.
+            parent: hash of the parent policy.
+            data: hash of the labelled tables.
+            settings: resolved settings of the training.
+        """
+        self.out, self.which = out, which
+        self.parent, self.data, self.settings = parent, data, settings
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export both; without a validation there is only the last policy."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, PolicyModule)
+        resume = next(callback for callback in trainer.callbacks if isinstance(callback, ResumeCallback))  # type: ignore[attr-defined]
+        other = self.out.with_name(f"{self.out.name}-{'best' if self.which == 'last' else 'last'}")
+        target = {"last": self.out, "best": other} if self.which == "last" else {"last": other, "best": self.out}
+        facts = self._facts(trainer, pl_module, resume)
+        if not resume.best_step:
+            target = {"last": self.out}
+        order = ["last", "best"] if "best" in target else ["last"]
+        for name in order:
+            if name == "best" and resume.best_step < trainer.global_step:
+                assert resume.folder is not None
+                state = torch.load(resume.folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+                pl_module.load_state_dict(state)
+            card = PolicyCard(
+                objective=pl_module.objective,
+                domain=pl_module.card.domain,
+                parent=self.parent,
+                data=self.data,
+                settings=self.settings,
+                facts=facts | {"exported": name},
+            )
+            save_policy(target[name], pl_module.policy, pl_module.tokenizer, card)
+
+    def _facts(self, trainer: Trainer, module: PolicyModule, resume: ResumeCallback) -> dict[str, Any]:
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, PropEnDataModule)
+        metrics = {name: trainer.callback_metrics.get(key) for name, key in _FACTS.items()}
+        return {
+            "kind": data.kind,
+            "labeled": len(data.sequences),
+            "train_examples": len(data.train_rows),
+            "val_examples": len(data.val_rows),
+            "steps": trainer.global_step,
+            "best_step": resume.best_step or None,
+            "best_val_loss": resume.best_loss if resume.best_step else None,
+            "train_loss": module.step_loss,
+            **{name: None if value is None else float(value) for name, value in metrics.items()},
+        }

@@ -1,0 +1,198 @@
+"""The training stage: LightningCLI over the objectives, one datamodule, and what every run needs.
+
+`llome train fit --config configs/train/sft.yaml --parent MODEL --labeled TABLE ... --out MODEL --random_seed N`. A YAML holds
+everything but files and the seed. A killed run goes on from its last checkpoint, in a scratch folder beside `--out` that is keyed by
+settings, data, parent and seed: a changed run never resumes a stale state. `llome train --help` answers without importing Lightning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llome.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.cli import LightningCLI
+
+_HELP = """\
+usage: llome train fit --config YAML --parent MODEL --labeled TABLE [TABLE ...] --out MODEL --random_seed N [--option value ...]
+
+Train a policy on matched pairs of labelled tables and write it as a Hugging Face directory.
+
+  --config YAML         the objective and all its settings: configs/train/*.yaml
+  --parent MODEL        policy directory to start from
+  --labeled TABLE ...   labelled tables, matched as one
+  --out MODEL           directory of the trained policy; the best (or last) one lies beside it
+  --random_seed N       of ties, choices, split and order
+  --export last|best    which policy --out is (default: last)
+
+  llome train fit --help            every setting of the trainer, the checkpoints and the validity check
+  llome train fit --model.help SFTModule            every setting of an objective
+  llome train fit --config YAML ... --print_config  what a run would use, as a YAML
+  tensorboard --logdir FOLDER/logs                  losses, learning rate, validity, as they come"""
+
+# Settings that change how a run is watched, not what it computes.
+_UNSEEN_TRAINER_SETTINGS = (
+    "logger",
+    "default_root_dir",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "log_every_n_steps",
+    "profiler",
+)
+_UNSEEN_SETTINGS = ("config", "parent", "labeled", "out", "export", "checkpoint", "ckpt_path", "weights_only")
+
+
+def train(args: list[str]) -> int:
+    """Train a policy on labelled tables (`llome train fit --config ...`).
+
+    Args:
+        args: arguments after `llome train`.
+
+    Returns:
+        0.
+
+    Raises:
+        LlomeError: anything a user can mend, in one line.
+    """
+    if not args or args[0] in ("-h", "--help"):
+        print(_HELP)
+        return 0
+    if args[0] != "fit":
+        raise ConfigError(f"there is no {args[0]!r} in `llome train`; write `llome train fit --config YAML ...`")
+    from jsonargparse import ArgumentError
+
+    try:
+        _cli(args)
+    except ArgumentError as err:
+        raise ConfigError(_explain(str(err))) from err
+    return 0
+
+
+def _explain(message: str) -> str:
+    """jsonargparse's account of a wrong argument, in one line with the remedy."""
+    return " ".join(message.split()) + "; `llome train fit --help` lists the settings"
+
+
+def _cli(args: list[str]) -> LightningCLI:
+    """Build and run the CLI; everything heavy is imported here."""
+    from typing import Literal
+
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.loggers import TensorBoardLogger
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from llome import modules  # noqa: F401  (objectives can be named without their module)
+    from llome.callbacks import ExportCallback, ResumeCallback, ValidityCallback
+    from llome.data.datamodule import PropEnDataModule
+    from llome.modules.base import PolicyModule
+    from llome.policy.causal_lm import hash_policy
+    from llome.provenance import exclusive, hash_json
+
+    _quiet()
+
+    class TrainCLI(LightningCLI):
+        """`fit` alone, with files and seed at the top level."""
+
+        @staticmethod
+        def subcommands() -> dict[str, set[str]]:
+            return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"}}
+
+        def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument("--parent", type=str, required=True, help="policy directory to start from")
+            parser.add_argument("--labeled", type=str, nargs="+", required=True, help="labelled tables, matched as one")
+            parser.add_argument("--out", type=str, required=True, help="directory of the trained policy")
+            parser.add_argument("--random_seed", type=int, required=True, help="of ties, choices, split and order")
+            parser.add_argument("--export", type=Literal["last", "best"], default="last", help="which policy --out is")
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_lightning_class_args(ResumeCallback, "checkpoint")
+            parser.add_lightning_class_args(ValidityCallback, "validity")
+            parser.link_arguments("parent", "model.init_args.parent")
+            parser.link_arguments("random_seed", "model.init_args.random_seed")
+            for name in ("parent", "labeled", "random_seed"):
+                parser.link_arguments(name, f"data.{name}")
+
+        def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+            self.config = parser.parse_args(args)
+
+        def _set_seed(self) -> None:
+            """Nothing is drawn from a global generator: data and dropout are keyed by the seed."""
+
+        def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+            if self._get(self.config, "trainer").accumulate_grad_batches != 1:
+                raise ConfigError(
+                    "trainer.accumulate_grad_batches would split a step; set data.micro_batch_size instead"
+                )
+            logs = self.out.parent / "logs" / "train"
+            if self._get(self.config, "trainer").logger in (None, True):
+                kwargs["logger"] = TensorBoardLogger(logs.parent, name=logs.name, version="")
+            return super().instantiate_trainer(default_root_dir=logs, **kwargs)
+
+        @property
+        def out(self) -> Path:
+            """Where the policy goes."""
+            return Path(self._get(self.config, "out"))
+
+        def settings(self) -> dict[str, Any]:
+            """What determines the result, files and seed apart."""
+            self._dump_config()
+            settings = {k: v for k, v in self.config_dump.items() if k not in _UNSEEN_SETTINGS}
+            settings["trainer"] = {
+                k: v for k, v in settings["trainer"].items() if v is not None and k not in _UNSEEN_TRAINER_SETTINGS
+            }
+            for name in ("parent", "labeled"):
+                settings["data"].pop(name, None)
+                settings["model"]["init_args"].pop(name, None)
+            return settings
+
+        def fit(self, **kwargs: Any) -> None:
+            data = kwargs["datamodule"]
+            data.setup("fit")  # refuse the data before anything is written
+            settings, parent = self.settings(), hash_policy(self._get(self.config, "parent"))
+            scratch = self.out.parent / ".scratch"
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+            resume = next(callback for callback in callbacks if isinstance(callback, ResumeCallback))
+            resume.folder = scratch / f"{self.out.name}-{hash_json([settings, data.data_hash, parent])}"
+            which = self._get(self.config, "export")
+            callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
+            self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
+            if self.trainer.is_global_zero:
+                for stale in scratch.glob(f"{self.out.name}-*"):
+                    shutil.rmtree(stale, ignore_errors=True)
+                if scratch.is_dir() and not any(scratch.iterdir()):
+                    scratch.rmdir()
+
+        def _run_subcommand(self, subcommand: str) -> None:
+            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+                with exclusive(self.out.parent):
+                    super()._run_subcommand(subcommand)
+            else:
+                super()._run_subcommand(subcommand)
+
+    return TrainCLI(
+        PolicyModule,
+        PropEnDataModule,
+        subclass_mode_model=True,
+        auto_configure_optimizers=False,
+        load_from_checkpoint_support=False,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0, "enable_model_summary": False},
+        parser_kwargs={"prog": "llome train", "exit_on_error": False, "fit": {"exit_on_error": False}},
+        args=args,
+    )
+
+
+def _quiet() -> None:
+    """Silence what a user need not read: hardware, tips, and hints for settings that are as they should be here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for message in (r"The number of training batches \(\d+\) is smaller than the logging interval",):
+        warnings.filterwarnings("ignore", message=message)
