@@ -35,7 +35,7 @@ def seed(
     *,
     oracle: Path,
     out: Path,
-    random_seed: int,
+    random_seed: int = 0,
     rounds: int = 10,
     population: int = 1000,
     mutation_probability: float = 0.005,
