@@ -102,7 +102,7 @@ checkpoint summarize:
         ROUND / "logs" / "summarize.log",
     params:
         model=subpath(input.model, parent=True),
-        benchmarks=ROUND / "benchmarks",
+        benchmarks=str(ROUND / "benchmarks"),
     message:
         "r{wildcards.rep} {wildcards.history}: counting"
     shell:

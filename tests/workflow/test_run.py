@@ -1,0 +1,201 @@
+"""The tiny experiment under Snakemake: run, run again, changed, broken, killed and resumed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from llome.provenance import hash_file, read_json
+
+from .conftest import Clone
+
+pytestmark = pytest.mark.slow
+STAGES_OF_A_ROUND = ("train", "refine", "filter", "label", "summarize")
+
+
+def artefacts(clone: Clone) -> dict[str, str]:
+    """Content hashes of all results that two runs must share: tables, models, JSON without its seconds and versions."""
+    results = clone.folder / "results" / "tiny"
+    files = [p for p in results.rglob("*") if p.suffix in (".parquet", ".json", ".safetensors") and p.is_file()]
+    return {str(p.relative_to(results)): hash_file(p) for p in sorted(files) if not p.name.startswith(".")}
+
+
+def times(clone: Clone) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in (clone.folder / "results").rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
+    """A clone with a finished run, and what the run printed."""
+    clone = Clone.make(root, tmp_path_factory.mktemp("finished") / "a clone")
+    run = clone.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    return clone, run.stdout + run.stderr
+
+
+@pytest.fixture
+def copy(finished: tuple[Clone, str], tmp_path: Path) -> Clone:
+    return finished[0].copy(tmp_path / "a copy")
+
+
+def test_a_run_makes_everything_and_says_what_it_does(finished: tuple[Clone, str]) -> None:
+    clone, said = finished
+    results = clone.folder / "results" / "tiny"
+    rounds = [Path(line).parent.name for line in (results / "r0/chains/sft2.txt").read_text().splitlines()]
+    assert rounds in (["sft1"], ["sft1", "sft2"])
+    for history in rounds:
+        assert {p.name for p in (results / "r0" / history / "benchmarks").iterdir()} == {
+            f"{stage}.tsv" for stage in ("train", "refine", "filter", "label")
+        }
+        for name in ("proposals.parquet", "selected.parquet", "labeled.parquet", "summary.json", "model/llome.json"):
+            assert (results / "r0" / history / name).is_file()
+        seconds = read_json(results / "r0" / history / "summary.json")["seconds"]
+        assert set(seconds) == {"train", "refine", "filter", "label"}
+        assert all(value > 0 for value in seconds.values())
+        assert f"r0 {history}: training" in said
+    assert (results / "report/report.html").stat().st_size > 10_000
+    assert "results/tiny/report/report.html" in said
+    assert not list(results.rglob("*.journal"))
+
+
+def test_the_same_command_again_does_nothing(copy: Clone) -> None:
+    before = times(copy)
+    run = copy.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "Nothing to be done" in run.stderr
+    assert times(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("configs/refine/tiny.yaml", {"refine", "filter", "label", "summarize", "chain", "report"}),
+        ("configs/filter/tiny.yaml", {"filter", "label", "summarize", "chain", "report"}),
+        ("configs/train/sft_tiny.yaml", {*STAGES_OF_A_ROUND, "chain", "report"}),
+        ("configs/base/tiny.yaml", {"base", *STAGES_OF_A_ROUND, "chain", "report"}),
+        ("configs/seed/tiny.yaml", {"seed", "baseline", "base", *STAGES_OF_A_ROUND, "chain", "report"}),
+        ("configs/oracles/tiny.yaml", {"oracle", "seed", "baseline", "base", *STAGES_OF_A_ROUND, "chain", "report"}),
+    ],
+)
+def test_a_changed_setting_reruns_what_depends_on_it(copy: Clone, file: str, rules: set[str]) -> None:
+    path = copy.folder / file
+    path.write_text(path.read_text() + "# changed\n")
+    assert set(copy.plan()) == rules
+
+
+def test_a_changed_experiment_runs_what_is_new(copy: Clone) -> None:
+    path = copy.folder / "configs/experiments/tiny.yaml"
+    settings = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**settings, "replicates": 2}))
+    rules = {"experiment", "report", "chain", "seed", "base", "baseline", *STAGES_OF_A_ROUND}
+    assert copy.plan() == dict.fromkeys(rules, 1)
+    path.write_text(yaml.safe_dump(settings))
+    assert copy.plan() == {}
+
+
+def test_a_mistake_in_a_stage_is_shown_in_its_words(copy: Clone) -> None:
+    path = copy.folder / "configs/refine/tiny.yaml"
+    path.write_text(path.read_text().replace("num_seeds", "num_seed"))
+    before = artefacts(copy)
+    run = copy.snakemake()
+    assert run.returncode == 1
+    said = run.stdout + run.stderr
+    assert (
+        "llome refine: error: unknown setting 'num_seed' in configs/refine/tiny.yaml, did you mean 'num_seeds'?" in said
+    )
+    assert "Traceback" not in said
+    kept = artefacts(copy)
+    assert {name: before[name] for name in kept} == kept
+
+
+def processes(clone: Clone, stage: str) -> Iterator[psutil.Process]:
+    """The running processes of one stage in this clone."""
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+            if process.cwd() == str(clone.folder) and any(p.endswith("/llome") for p in line) and stage in line:
+                yield process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+
+
+def start_and_kill(clone: Clone, stage: str, delay: float, victim: Callable[[int, psutil.Process], int]) -> None:
+    """Start the run, and once `stage` has worked for `delay` seconds, kill the process that `victim` names."""
+    with open(clone.folder / "killed.log", "w") as log:
+        run = subprocess.Popen(clone.command(), cwd=clone.folder, env=clone.environment, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + 240
+            while time.monotonic() < deadline and run.poll() is None:
+                for process in processes(clone, stage):
+                    time.sleep(delay)
+                    os.kill(victim(run.pid, process), signal.SIGKILL)
+                    run.wait(timeout=60)
+                    return
+                time.sleep(0.02)
+            pytest.fail(f"{stage} was never seen: {(clone.folder / 'killed.log').read_text()}")
+        finally:
+            run.kill()
+            run.wait()
+
+
+def forget(clone: Clone, stage: str) -> None:
+    """Take back the last round from `stage` on, or everything from the seeds or the base policy on."""
+    replicate = clone.folder / "results" / "tiny" / "r0"
+    last = Path((replicate / "chains" / "sft2.txt").read_text().splitlines()[-1]).parent
+    made = {
+        "train": [last / "model" / "llome.json"],
+        "refine": [last / "proposals.parquet"],
+        "filter": [last / "selected.parquet"],
+        "label": [last / "labeled.parquet"],
+    }
+    if stage in made:
+        stages = list(made)[list(made).index(stage) :]
+        for name in [clone.folder / p for s in stages for p in made[s]] + [clone.folder / last / "summary.json"]:
+            name.unlink()
+    else:
+        folders = {"base": [replicate / "base"], "seed": [replicate / "seed", replicate / "ga", replicate / "base"]}[
+            stage
+        ]
+        for path in (p for folder in [*folders, *replicate.glob("sft*")] for p in sorted(folder.rglob("*"))):
+            if path.is_file():
+                path.unlink()
+
+
+@pytest.mark.parametrize("delay", [0.1, 1.0])
+@pytest.mark.parametrize("stage", ["seed", "base", "train", "refine", "filter", "label"])
+def test_a_killed_stage_is_resumed_to_the_same_bytes(
+    finished: tuple[Clone, str], copy: Clone, stage: str, delay: float
+) -> None:
+    expected = artefacts(copy)
+    forget(copy, stage)
+    start_and_kill(copy, stage, delay, lambda workflow, process: process.pid)
+    run = copy.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert artefacts(copy) == expected
+
+
+def test_a_killed_workflow_takes_its_stage_along_and_is_resumed(copy: Clone) -> None:
+    expected = artefacts(copy)
+    forget(copy, "train")
+    finished_before = {name: when for name, when in times(copy).items() if "/sft" not in name}
+    start_and_kill(copy, "train", 2.0, lambda workflow, process: workflow)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and list(processes(copy, "train")):
+        time.sleep(0.1)
+    assert not list(processes(copy, "train"))
+    run = copy.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert artefacts(copy) == expected
+    now = times(copy)
+    untouched = ("seed/labeled.parquet", "seed/population.json", "ga/labeled.parquet", "base/model/model.safetensors")
+    for name in finished_before:
+        if name.endswith(untouched):
+            assert now[name] == finished_before[name]
