@@ -7,14 +7,15 @@ settings, data, parent and seed: a changed run never resumes a stale state. `llo
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llome.errors import ConfigError
+from llome.errors import ConfigError, LlomeError
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -71,6 +72,10 @@ def train(args: list[str]) -> int:
         _cli(args)
     except ArgumentError as err:
         raise ConfigError(_explain(str(err))) from err
+    except ValueError as err:  # jsonargparse wraps what a constructor raises
+        if isinstance(err.__cause__, LlomeError):
+            raise err.__cause__ from None
+        raise
     return 0
 
 
@@ -95,8 +100,6 @@ def _cli(args: list[str]) -> LightningCLI:
     from llome.policy.causal_lm import hash_policy
     from llome.provenance import exclusive, hash_json
 
-    _quiet()
-
     class TrainCLI(LightningCLI):
         """`fit` alone, with files and seed at the top level."""
 
@@ -108,7 +111,7 @@ def _cli(args: list[str]) -> LightningCLI:
             parser.add_argument("--parent", type=str, required=True, help="policy directory to start from")
             parser.add_argument("--labeled", type=str, nargs="+", required=True, help="labelled tables, matched as one")
             parser.add_argument("--out", type=str, required=True, help="directory of the trained policy")
-            parser.add_argument("--random_seed", type=int, required=True, help="of ties, choices, split and order")
+            parser.add_argument("--random_seed", type=int, default=0, help="of ties, choices, split and order")
             parser.add_argument("--export", type=Literal["last", "best"], default="last", help="which policy --out is")
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -176,23 +179,36 @@ def _cli(args: list[str]) -> LightningCLI:
             else:
                 super()._run_subcommand(subcommand)
 
-    return TrainCLI(
-        PolicyModule,
-        PropEnDataModule,
-        subclass_mode_model=True,
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-        save_config_kwargs={"overwrite": True},
-        trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0, "enable_model_summary": False},
-        parser_kwargs={"prog": "llome train", "exit_on_error": False, "fit": {"exit_on_error": False}},
-        args=args,
-    )
+    with _quiet():
+        return TrainCLI(
+            PolicyModule,
+            PropEnDataModule,
+            subclass_mode_model=True,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={
+                "use_distributed_sampler": False,
+                "num_sanity_val_steps": 0,
+                "enable_model_summary": False,
+            },
+            parser_kwargs={"prog": "llome train", "exit_on_error": False, "fit": {"exit_on_error": False}},
+            args=args,
+        )
 
 
-def _quiet() -> None:
-    """Silence what a user need not read: hardware, tips, and hints for settings that are as they should be here."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what a user need not read: hardware, tips, Lightning's own dealings with torch."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for message in (r"The number of training batches \(\d+\) is smaller than the logging interval",):
-        warnings.filterwarnings("ignore", message=message)
+    with warnings.catch_warnings():
+        for message in (
+            r"The number of training batches \(\d+\) is smaller than the logging interval",
+            r"Total length of `StepLoader` across ranks is zero",  # no validation was asked for
+            r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        # LightningCLI's calls of jsonargparse.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\.pytorch\.cli")
+        yield

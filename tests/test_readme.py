@@ -1,0 +1,57 @@
+"""Every command and every line of Python in the README, as a reader would type them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def blocks(root: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def clone(root, tmp_path):
+    """What git would give a reader, in a folder with a space in its name."""
+    target = tmp_path / "a clone"
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    for name in files:
+        if (root / name).is_file() and not name.startswith("tests/golden"):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, target / name)
+    return target
+
+
+def test_python_lines_print_what_they_say(root, capsys):
+    (code,) = blocks(root, "python")
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[0] == "[1.]"
+
+
+def test_every_command_is_known(root):
+    lines = [line for block in blocks(root, "sh") for line in block.splitlines()]
+    first = {line.split()[0] for line in lines}
+    assert first <= {"git", "make", "source", "snakemake", "llome", "mkdir"}
+    assert {line for line in lines if line.startswith("make")} == {"make demo", "make test"}
+
+
+@pytest.mark.slow
+def test_the_commands_run(root, clone):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+    commands = [line for block in blocks(root, "sh") for line in block.splitlines()]
+    for command in commands:
+        if command.split()[0] in ("git", "make", "source"):  # the clone and the environment that this test stands for
+            continue
+        done = subprocess.run(
+            command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    for name in ("by-hand/sft1/labeled.parquet", "tiny/report/report.html"):
+        assert (clone / "results" / name).is_file()
