@@ -13,15 +13,7 @@ from llome.data.datamodule import PropEnDataModule
 from llome.modules.base import PolicyModule
 from llome.policy.causal_lm import PolicyCard, save_policy
 
-_FACTS = {
-    "val_loss": "val/loss",
-    "perplexity": "val/perplexity",
-    "token_accuracy": "val/token_accuracy",
-    "parsed": "val/parsed",
-    "right_length": "val/right_length",
-    "in_range": "val/in_range",
-    "novel": "val/novel",
-}
+_VALIDATED = ("loss", "perplexity", "token_accuracy", "parsed", "right_length", "in_range", "novel")
 
 
 class ExportCallback(Callback):
@@ -48,13 +40,13 @@ class ExportCallback(Callback):
             return
         assert isinstance(pl_module, PolicyModule)
         resume = next(callback for callback in trainer.callbacks if isinstance(callback, ResumeCallback))  # type: ignore[attr-defined]
-        other = self.out.with_name(f"{self.out.name}-{'best' if self.which == 'last' else 'last'}")
-        target = {"last": self.out, "best": other} if self.which == "last" else {"last": other, "best": self.out}
+        directories = {
+            "last": self.out.with_name(f"{self.out.name}-last"),
+            "best": self.out.with_name(f"{self.out.name}-best"),
+        }
+        directories[self.which if resume.best_step else "last"] = self.out
         facts = self._facts(trainer, pl_module, resume)
-        if not resume.best_step:
-            target = {"last": self.out}
-        order = ["last", "best"] if "best" in target else ["last"]
-        for name in order:
+        for name in ("last", "best") if resume.best_step else ("last",):
             if name == "best" and resume.best_step < trainer.global_step:
                 assert resume.folder is not None
                 state = torch.load(resume.folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
@@ -67,12 +59,11 @@ class ExportCallback(Callback):
                 settings=self.settings,
                 facts=facts | {"exported": name},
             )
-            save_policy(target[name], pl_module.policy, pl_module.tokenizer, card)
+            save_policy(directories[name], pl_module.policy, pl_module.tokenizer, card)
 
     def _facts(self, trainer: Trainer, module: PolicyModule, resume: ResumeCallback) -> dict[str, Any]:
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, PropEnDataModule)
-        metrics = {name: trainer.callback_metrics.get(key) for name, key in _FACTS.items()}
         return {
             "kind": data.kind,
             "labeled": len(data.sequences),
@@ -82,5 +73,5 @@ class ExportCallback(Callback):
             "best_step": resume.best_step or None,
             "best_val_loss": resume.best_loss if resume.best_step else None,
             "train_loss": module.step_loss,
-            **{name: None if value is None else float(value) for name, value in metrics.items()},
+            **{"val_loss" if name == "loss" else name: resume.validation.get(f"val/{name}") for name in _VALIDATED},
         }

@@ -33,6 +33,8 @@ class ResumeCallback(Checkpoint):
         self.folder: Path | None = None
         self.best_loss = float("inf")
         self.best_step = 0
+        self.validation: dict[str, float] = {}
+        """Everything logged as `val/...` by the last validation."""
         self._saved_step = 0
 
     @property
@@ -60,11 +62,14 @@ class ResumeCallback(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if none were better; after the last step the policy itself is there to be exported."""
-        loss = trainer.callback_metrics.get("val/loss")
-        if self.folder is None or trainer.sanity_checking or loss is None or not float(loss) < self.best_loss:
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        if trainer.sanity_checking or "val/loss" not in metrics:
             return
-        self.best_loss, self.best_step = float(loss), trainer.global_step
-        if trainer.global_step < trainer.estimated_stepping_batches:
+        self.validation = metrics
+        if not metrics["val/loss"] < self.best_loss:
+            return
+        self.best_loss, self.best_step = metrics["val/loss"], trainer.global_step
+        if self.folder is not None and trainer.global_step < trainer.estimated_stepping_batches:
             self._save(trainer, "best.ckpt", weights_only=True)
 
     def _save(self, trainer: Trainer, name: str, *, weights_only: bool) -> None:
@@ -76,9 +81,10 @@ class ResumeCallback(Checkpoint):
             os.replace(part, self.folder / name)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best so far."""
-        return {"best_loss": self.best_loss, "best_step": self.best_step}
+        """The last and the best validation."""
+        return {"best_loss": self.best_loss, "best_step": self.best_step, "validation": self.validation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The best before the interruption."""
+        """As before the interruption."""
         self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+        self.validation = state_dict["validation"]

@@ -133,9 +133,9 @@ class PropEnDataModule(LightningDataModule):
             self._resume = None
         return self._train_loader
 
-    def val_dataloader(self) -> StepLoader | list[StepLoader]:
-        """The held-out examples in their order; no loader at all where none are held out."""
-        return self._loader(self.val_rows, shuffle=False) if len(self.val_rows) else []
+    def val_dataloader(self) -> StepLoader:
+        """The held-out examples in their order; no step where none are held out."""
+        return self._loader(self.val_rows, shuffle=False)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch, for checkpoints."""

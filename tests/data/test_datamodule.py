@@ -65,7 +65,7 @@ def test_several_tables_are_matched_as_one(policy, tmp_path):
 
 def test_no_validation(policy, labeled):
     data = prepared(str(policy), [str(labeled)], val_fraction=0.0)
-    assert data.val_dataloader() == []
+    assert len(data.val_dataloader()) == 0
     assert len(data.train_rows) == len(data.examples)
 
 
