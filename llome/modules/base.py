@@ -105,7 +105,7 @@ class PolicyModule(LightningModule, ABC):
 
     def training_step(self, batch: list[Batch], batch_idx: int) -> Tensor:
         """Accumulate the gradient of the whole step but for its last micro-batch, whose loss Lightning takes on."""
-        torch.manual_seed((self.random_seed + self.global_step) % 2**63)
+        self._seed_dropout()
         self.trainer.optimizers[0].zero_grad()
         prepared = self.prepare(batch)
         world_size = self.trainer.world_size  # data parallelism averages gradients over ranks; shares are to be added
@@ -122,6 +122,13 @@ class PolicyModule(LightningModule, ABC):
         self._stop_if_not_finite("loss", self.step_loss)
         self._tokens += sum(micro["input_ids"].numel() for micro in batch)
         return loss * world_size
+
+    def _seed_dropout(self) -> None:
+        """Key this step's dropout by seed and step, so that a resumed run draws what an uninterrupted one does."""
+        seed = (self.random_seed + self.global_step) % 2**63
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would ask every backend, at a millisecond a step
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         """Nothing: Lightning calls this after `training_step`, which has zeroed and accumulated already."""

@@ -8,10 +8,12 @@ settings, data, parent and seed: a changed run never resumes a stale state. `llo
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
+import re
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,32 +68,45 @@ def train(args: list[str]) -> int:
         return 0
     if args[0] != "fit":
         raise ConfigError(f"there is no {args[0]!r} in `llome train`; write `llome train fit --config YAML ...`")
-    from jsonargparse import ArgumentError
-
-    try:
-        _cli(args)
-    except ArgumentError as err:
-        raise ConfigError(_explain(str(err))) from err
-    except ValueError as err:  # jsonargparse wraps what a constructor raises
-        if isinstance(err.__cause__, LlomeError):
-            raise err.__cause__ from None
-        raise
+    _cli(args)
     return 0
 
 
-def _explain(message: str) -> str:
-    """jsonargparse's account of a wrong argument, in one line with the remedy."""
-    return " ".join(message.split()) + "; `llome train fit --help` lists the settings"
+def _explain(message: str, options: Iterable[str]) -> str:
+    """jsonargparse's account of a wrong argument in one line: the option, what is wrong, the nearest known one."""
+    unknown = re.match(r"unrecognized arguments: --([^\s=]+)", message) or re.search(
+        r"does not accept option '([^']+)'", message
+    )
+    if unknown:
+        near = difflib.get_close_matches(unknown[1], options, n=1)
+        text = f"unknown setting {unknown[1]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    elif missing := re.search(
+        r"arguments are required: fit\.(\S+)|^Parser key \"(\w+)\":.*Got value: None", message, re.DOTALL
+    ):
+        text = f"--{missing[1] or missing[2]} is missing"
+    else:
+        message = re.sub(r"^Parser key \"([^\"]+)\"[^:]*:", r"--\1:", message.partition("Given value type:")[0])
+        message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
+        parts = [line.strip().removeprefix("- ") for line in message.splitlines()]
+        parts = [
+            part
+            for part in parts
+            if part and not re.match(r"Does not validate|Subtypes:|Errors:|Expected a NoneType", part)
+        ]
+        text = " ".join([parts[0], "; ".join(dict.fromkeys(parts[1:]))]).strip()
+    return f"{text}; `llome train fit --help` lists the settings"
 
 
 def _cli(args: list[str]) -> LightningCLI:
     """Build and run the CLI; everything heavy is imported here."""
     from typing import Literal
 
+    from jsonargparse import ArgumentError
     from lightning.pytorch import Trainer
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.utilities import rank_zero_only
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from llome import modules  # noqa: F401  (objectives can be named without their module)
     from llome.callbacks import ExportCallback, ResumeCallback, ValidityCallback
@@ -123,7 +138,19 @@ def _cli(args: list[str]) -> LightningCLI:
                 parser.link_arguments(name, f"data.{name}")
 
         def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-            self.config = parser.parse_args(args)
+            try:
+                self.config = parser.parse_args(args)
+            except ArgumentError as err:
+                actions = self._subcommand_parsers["fit"]._actions
+                raise ConfigError(_explain(str(err), [action.dest for action in actions])) from err
+
+        def instantiate_classes(self) -> None:
+            try:
+                super().instantiate_classes()
+            except ValueError as err:  # jsonargparse wraps what a constructor raises
+                if isinstance(err.__cause__, LlomeError):
+                    raise err.__cause__ from None
+                raise
 
         def _set_seed(self) -> None:
             """Nothing is drawn from a global generator: data and dropout are keyed by the seed."""
@@ -136,7 +163,10 @@ def _cli(args: list[str]) -> LightningCLI:
             logs = self.out.parent / "logs" / "train"
             if self._get(self.config, "trainer").logger in (None, True):
                 kwargs["logger"] = TensorBoardLogger(logs.parent, name=logs.name, version="")
-            return super().instantiate_trainer(default_root_dir=logs, **kwargs)
+            try:
+                return super().instantiate_trainer(default_root_dir=logs, **kwargs)
+            except (MisconfigurationException, ValueError, TypeError) as err:
+                raise ConfigError(f"Lightning's Trainer refuses its settings: {' '.join(str(err).split())}") from err
 
         @property
         def out(self) -> Path:

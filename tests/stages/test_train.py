@@ -198,10 +198,15 @@ def test_without_validation(run, tmp_path):
 
 
 REFUSED = {
-    "a setting": (["--data.num_neighbors", "5"], "num_neighbors"),
-    "a value": (["--data.batch_size", "many"], "batch_size"),
+    "a setting": (
+        ["--data.num_neighbors", "5"],
+        "unknown setting 'data.num_neighbors'; did you mean 'data.num_neighbours'?",
+    ),
+    "a device": (["--trainer.accelerator", "cuda"], "accelerator is not available"),
+    "a precision": (["--trainer.precision", "13"], "--trainer.precision: "),
+    "a value": (["--data.batch_size", "many"], "--data.batch_size: Expected a int. Got value: many"),
     "a range": (["--data.max_distance", "2"], "max_distance is 2.0"),
-    "a class": (["--model", "MFTModule"], "MFTModule"),
+    "a class": (["--model", "MFTModule"], "--model: "),
     "accumulation": (["--trainer.accumulate_grad_batches", "2"], "data.micro_batch_size"),
     "no pairs": (["--data.max_distance", "0.01"], "raise max_distance"),
     "a missing table": (["--labeled", "nowhere.parquet"], "nowhere.parquet"),
@@ -218,6 +223,28 @@ def test_mistakes_are_one_line_and_write_nothing(run, tmp_path, capsys, what):
     assert message in error
     assert error.count("\n") == 1
     assert [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock" and "logs" not in p.parts] == []
+
+
+def test_missing_files_are_named(root, tmp_path, capsys):
+    line = [
+        "train",
+        "fit",
+        "--config",
+        str(root / CONFIG),
+        "--labeled",
+        "a",
+        "--out",
+        str(tmp_path / "m"),
+        "--random_seed",
+        "1",
+    ]
+    assert main(line) == 2
+    assert "--parent is missing" in capsys.readouterr().err
+    assert main(["train", "fit", "--parent", "p", *line[4:]]) == 2
+    assert "--model is missing" in capsys.readouterr().err
+    (tmp_path / "bad.yaml").write_text((root / CONFIG).read_text().replace("max_distance", "max_distances"))
+    assert main(["train", "fit", "--config", str(tmp_path / "bad.yaml")]) == 2
+    assert "unknown setting 'data.max_distances'; did you mean 'data.max_distance'?" in capsys.readouterr().err
 
 
 def test_an_infinite_loss_stops_the_run_with_step_and_rows(run, tmp_path, capsys):
