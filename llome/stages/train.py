@@ -12,6 +12,7 @@ import difflib
 import logging
 import re
 import shutil
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -93,7 +94,7 @@ def _explain(message: str, options: Iterable[str]) -> str:
             for part in parts
             if part and not re.match(r"Does not validate|Subtypes:|Errors:|Expected a NoneType", part)
         ]
-        text = " ".join([parts[0], "; ".join(dict.fromkeys(parts[1:]))]).strip()
+        text = " ".join([parts[0], "; ".join(dict.fromkeys(parts[1:]))]).strip().replace(":;", ":")
     return f"{text}; `llome train fit --help` lists the settings"
 
 
@@ -195,6 +196,8 @@ def _cli(args: list[str]) -> LightningCLI:
             resume.folder = scratch / f"{self.out.name}-{hash_json([settings, data.data_hash, parent])}"
             which = self._get(self.config, "export")
             callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
+            if resume.last is not None and self.trainer.is_global_zero:
+                print(f"llome train: going on from {resume.last}", file=sys.stderr)
             self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
             if self.trainer.is_global_zero:
                 for stale in scratch.glob(f"{self.out.name}-*"):

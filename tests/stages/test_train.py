@@ -243,7 +243,7 @@ def test_missing_files_are_named(root, tmp_path, capsys):
     assert main(["train", "fit", "--parent", "p", *line[4:]]) == 2
     assert "--model is missing" in capsys.readouterr().err
     (tmp_path / "bad.yaml").write_text((root / CONFIG).read_text().replace("max_distance", "max_distances"))
-    assert main(["train", "fit", "--config", str(tmp_path / "bad.yaml")]) == 2
+    assert main(["train", "fit", "--config", str(tmp_path / "bad.yaml"), "--parent", "p", *line[4:]]) == 2
     assert "unknown setting 'data.max_distances'; did you mean 'data.max_distance'?" in capsys.readouterr().err
 
 
