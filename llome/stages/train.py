@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llome import __version__
 from llome.errors import ConfigError, LlomeError
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _cli(args: list[str]) -> LightningCLI:
             scratch = self.out.parent / ".scratch"
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             resume = next(callback for callback in callbacks if isinstance(callback, ResumeCallback))
-            resume.folder = scratch / f"{self.out.name}-{hash_json([settings, data.data_hash, parent])}"
+            resume.folder = scratch / f"{self.out.name}-{hash_json([settings, data.data_hash, parent, __version__])}"
             which = self._get(self.config, "export")
             callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
             if resume.last is not None and self.trainer.is_global_zero:
