@@ -67,7 +67,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as err:
-        raise LlomeError(f"cannot write {path}: {err.strerror or err}; choose another output or mend its permissions") from err
+        raise LlomeError(
+            f"cannot write {path}: {err.strerror or err}; choose another output or mend its permissions"
+        ) from err
     try:
         temporary = holder / path.name
         yield temporary
@@ -105,7 +107,9 @@ def read_json(path: str | Path) -> Any:
     except IsADirectoryError as err:
         raise TableError(f"{path} is a folder where a JSON file belongs") from err
     except (UnicodeDecodeError, json.JSONDecodeError) as err:
-        raise TableError(f"{path} is corrupt or truncated ({err}); delete it and run the stage that writes it again") from err
+        raise TableError(
+            f"{path} is corrupt or truncated ({err}); delete it and run the stage that writes it again"
+        ) from err
 
 
 @contextlib.contextmanager
@@ -116,12 +120,16 @@ def exclusive(folder: str | Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "w")  # noqa: SIM115
     except OSError as err:
-        raise LlomeError(f"cannot write in {folder}: {err.strerror or err}; choose another output or mend its permissions") from err
+        raise LlomeError(
+            f"cannot write in {folder}: {err.strerror or err}; choose another output or mend its permissions"
+        ) from err
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
-            raise LlomeError(f"another process is working in {folder}; wait for it to end, then run this again") from err
+            raise LlomeError(
+                f"another process is working in {folder}; wait for it to end, then run this again"
+            ) from err
         yield
 
 

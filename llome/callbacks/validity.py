@@ -43,11 +43,10 @@ class ValidityCallback(Callback):
         assert isinstance(data, PropEnDataModule)
         assert isinstance(pl_module, PolicyModule)
         sources = np.unique(data.examples.sources[data.val_rows])[: self.num_prompts]
-        codec = _KeepingCodec(pl_module.tokenizer, data.codec.num_states, data.codec.length)
-        sampler = Sampler(pl_module.policy, codec, device=pl_module.device)
+        sampler = Sampler(pl_module.policy, data.codec, device=pl_module.device)
         prompts = data.sequences[sources]
         samples = sampler.sample(prompts, np.zeros(len(prompts)), row_keys(0, np.arange(len(prompts))[:, None]))
-        shares = validity(codec, codec.ids, prompts, samples.sequences[:, 0])
+        shares = validity(data.codec, samples.tokens[:, 0], prompts, samples.sequences[:, 0])
         pl_module.log_dict({f"val/{name}": share for name, share in shares.items()})
 
 
@@ -89,14 +88,3 @@ def _read_lists(codec: SequenceCodec, ids: np.ndarray) -> list[list[int] | None]
             match = _LIST.fullmatch(codec.tokenizer.decode(tokens)) if tokens else None
             lists.append([int(number) for number in match[1].split(",")] if match else None)
     return lists
-
-
-class _KeepingCodec(SequenceCodec):
-    """Keeps the tokens that the sampler hands it for decoding: the samples themselves tell only valid from invalid."""
-
-    ids: np.ndarray
-
-    def decode_completions(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `SequenceCodec`."""
-        self.ids = ids
-        return super().decode_completions(ids)

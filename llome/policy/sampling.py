@@ -19,8 +19,8 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 from llome.codec import SequenceCodec
-from llome.errors import PolicyError
 from llome.draws import uniforms
+from llome.errors import PolicyError
 from llome.policy.grammar import Grammar
 
 _ATTENTION = "llome_shared_prefix"
@@ -38,6 +38,8 @@ class Samples:
     """(P, n) float64, log-probability of the completion with its end token (nats), temperature 1."""
     num_tokens: np.ndarray
     """(P, n) int64, tokens of the completion with its end token."""
+    tokens: np.ndarray
+    """(P, n, T) int64 token ids, the end token included, padding after it."""
 
     @property
     def logp_mean(self) -> np.ndarray:
@@ -111,10 +113,11 @@ class Sampler:
                 progress((part.stop - part.start) * n)
         sequences, parsed = self.codec.decode_completions(tokens.reshape(num_prompts * n, -1))
         return Samples(
-            sequences.reshape(num_prompts, n, -1),
-            parsed.reshape(num_prompts, n),
-            logps[..., 0],
-            logps[..., 1].astype(np.int64),
+            sequences=sequences.reshape(num_prompts, n, -1),
+            parsed=parsed.reshape(num_prompts, n),
+            logp_sum=logps[..., 0],
+            num_tokens=logps[..., 1].astype(np.int64),
+            tokens=tokens,
         )
 
 
