@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,10 @@ def artefacts(clone: Clone) -> dict[str, str]:
     """Content hashes of all results that two runs must share: tables, models, JSON without its seconds and versions."""
     results = clone.folder / "results" / "tiny"
     files = [p for p in results.rglob("*") if p.suffix in (".parquet", ".json", ".safetensors") and p.is_file()]
-    return {str(p.relative_to(results)): hash_file(p) for p in sorted(files) if not p.name.startswith(".")}
+    names = {str(p.relative_to(results)): p for p in sorted(files)}
+    return {
+        name: hash_file(path) for name, path in names.items() if not any(part[0] == "." for part in name.split("/"))
+    }
 
 
 def times(clone: Clone) -> dict[str, int]:
@@ -36,6 +39,10 @@ def times(clone: Clone) -> dict[str, int]:
 def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
     """A clone with a finished run, and what the run printed."""
     clone = Clone.make(root, tmp_path_factory.mktemp("finished") / "a clone")
+    train = clone.folder / "configs/train/sft_tiny.yaml"
+    settings = yaml.safe_load(train.read_text())
+    settings["trainer"] |= {"max_epochs": 12, "limit_train_batches": 1.0}  # long enough to be caught in the middle
+    train.write_text(yaml.safe_dump(settings))
     run = clone.snakemake()
     assert run.returncode == 0, run.stdout + run.stderr
     return clone, run.stdout + run.stderr
@@ -127,66 +134,72 @@ def processes(clone: Clone, stage: str) -> Iterator[psutil.Process]:
             continue
 
 
-def start_and_kill(clone: Clone, stage: str, delay: float, victim: Callable[[int, psutil.Process], int]) -> None:
-    """Start the run, and once `stage` has worked for `delay` seconds, kill the process that `victim` names."""
+def start_and_kill(clone: Clone, stage: str, sign: str, *, workflow: bool = False) -> None:
+    """Start the run, and kill `stage` (or Snakemake) once it runs and a file like `sign` (if any) tells how far it is."""
     with open(clone.folder / "killed.log", "w") as log:
         run = subprocess.Popen(clone.command(), cwd=clone.folder, env=clone.environment, stdout=log, stderr=log)
         try:
-            deadline = time.monotonic() + 240
-            while time.monotonic() < deadline and run.poll() is None:
-                for process in processes(clone, stage):
-                    time.sleep(delay)
-                    os.kill(victim(run.pid, process), signal.SIGKILL)
-                    run.wait(timeout=60)
-                    return
-                time.sleep(0.02)
-            pytest.fail(f"{stage} was never seen: {(clone.folder / 'killed.log').read_text()}")
+            found: list[psutil.Process] = []
+            while not found and run.poll() is None:
+                found = list(processes(clone, stage))
+            while found and sign and found[0].is_running() and not list((clone.folder / "results/tiny/r0").glob(sign)):
+                time.sleep(0.002)
+            if not found or not found[0].is_running():
+                pytest.fail(f"{stage} was not caught: {(clone.folder / 'killed.log').read_text()}")
+            os.kill(run.pid if workflow else found[0].pid, signal.SIGKILL)
+            run.wait(timeout=60)
         finally:
             run.kill()
             run.wait()
 
 
 def forget(clone: Clone, stage: str) -> None:
-    """Take back the last round from `stage` on, or everything from the seeds or the base policy on."""
-    replicate = clone.folder / "results" / "tiny" / "r0"
-    last = Path((replicate / "chains" / "sft2.txt").read_text().splitlines()[-1]).parent
-    made = {
-        "train": [last / "model" / "llome.json"],
-        "refine": [last / "proposals.parquet"],
-        "filter": [last / "selected.parquet"],
-        "label": [last / "labeled.parquet"],
+    """Take back the report and the last round from `stage` on, or everything from `seed`, `base` or `sft1` on."""
+    results = clone.folder / "results" / "tiny"
+    replicate, chain = results / "r0", results / "r0" / "chains" / "sft2.txt"
+    last = clone.folder / Path(chain.read_text().splitlines()[-1]).parent
+    outputs = {
+        "train": last / "model" / "llome.json",
+        "refine": last / "proposals.parquet",
+        "filter": last / "selected.parquet",
+        "label": last / "labeled.parquet",
     }
-    if stage in made:
-        stages = list(made)[list(made).index(stage) :]
-        for name in [clone.folder / p for s in stages for p in made[s]] + [clone.folder / last / "summary.json"]:
-            name.unlink()
+    folders = {"seed": ("seed", "ga", "base", "sft*"), "base": ("base", "sft*"), "sft1": ("sft*",)}.get(stage)
+    if folders is not None:
+        gone = [path for folder in folders for path in replicate.glob(f"{folder}/**/*") if path.is_file()]
     else:
-        folders = {"base": [replicate / "base"], "seed": [replicate / "seed", replicate / "ga", replicate / "base"]}[
-            stage
-        ]
-        for path in (p for folder in [*folders, *replicate.glob("sft*")] for p in sorted(folder.rglob("*"))):
-            if path.is_file():
-                path.unlink()
+        stages = list(outputs)
+        gone = [outputs[name] for name in stages[stages.index(stage) :]] + [last / "summary.json"]
+    for path in [*gone, chain, results / "report" / "report.html"]:
+        path.unlink()
 
 
-@pytest.mark.parametrize("delay", [0.1, 1.0])
-@pytest.mark.parametrize("stage", ["seed", "base", "train", "refine", "filter", "label"])
-def test_a_killed_stage_is_resumed_to_the_same_bytes(
-    finished: tuple[Clone, str], copy: Clone, stage: str, delay: float
-) -> None:
+@pytest.mark.parametrize(
+    ("stage", "sign", "since"),
+    [
+        ("seed", "seed/.seed.journal", "seed"),
+        ("base", "base/.scratch/*", "base"),
+        ("train", "sft1/.scratch/model-*/last.ckpt", "sft1"),
+        ("train", "", "train"),
+        ("refine", "*/.scratch/refine-*/iteration-0.npz", "refine"),
+        ("filter", "", "filter"),
+        ("label", "", "label"),
+        ("label", "*/.labeled.journal", "label"),
+    ],
+)
+def test_a_killed_stage_is_resumed_to_the_same_bytes(copy: Clone, stage: str, sign: str, since: str) -> None:
     expected = artefacts(copy)
-    forget(copy, stage)
-    start_and_kill(copy, stage, delay, lambda workflow, process: process.pid)
+    forget(copy, since)
+    start_and_kill(copy, stage, sign)
     run = copy.snakemake()
     assert run.returncode == 0, run.stdout + run.stderr
     assert artefacts(copy) == expected
 
 
 def test_a_killed_workflow_takes_its_stage_along_and_is_resumed(copy: Clone) -> None:
-    expected = artefacts(copy)
-    forget(copy, "train")
-    finished_before = {name: when for name, when in times(copy).items() if "/sft" not in name}
-    start_and_kill(copy, "train", 2.0, lambda workflow, process: workflow)
+    expected, before = artefacts(copy), times(copy)
+    forget(copy, "sft1")
+    start_and_kill(copy, "train", "sft1/.scratch/model-*/last.ckpt", workflow=True)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline and list(processes(copy, "train")):
         time.sleep(0.1)
@@ -195,7 +208,11 @@ def test_a_killed_workflow_takes_its_stage_along_and_is_resumed(copy: Clone) -> 
     assert run.returncode == 0, run.stdout + run.stderr
     assert artefacts(copy) == expected
     now = times(copy)
-    untouched = ("seed/labeled.parquet", "seed/population.json", "ga/labeled.parquet", "base/model/model.safetensors")
-    for name in finished_before:
-        if name.endswith(untouched):
-            assert now[name] == finished_before[name]
+    for finished_before in (
+        "seed/labeled.parquet",
+        "ga/labeled.parquet",
+        "base/model/model.safetensors",
+        "sft1/labeled.parquet",
+    ):
+        path = str(copy.folder / "results/tiny/r0" / finished_before)
+        assert now[path] == before[path]
