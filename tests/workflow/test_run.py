@@ -73,6 +73,14 @@ def test_a_run_makes_everything_and_says_what_it_does(finished: tuple[Clone, str
     assert not list(results.rglob("*.journal"))
 
 
+def test_the_number_of_cores_changes_nothing(copy: Clone) -> None:
+    expected = artefacts(copy)
+    forget(copy, "base")
+    run = copy.snakemake("--cores", "1")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert artefacts(copy) == expected
+
+
 def test_the_same_command_again_does_nothing(copy: Clone) -> None:
     before = times(copy)
     run = copy.snakemake()
@@ -212,7 +220,6 @@ def test_a_killed_workflow_takes_its_stage_along_and_is_resumed(copy: Clone) -> 
         "seed/labeled.parquet",
         "ga/labeled.parquet",
         "base/model/model.safetensors",
-        "sft1/labeled.parquet",
     ):
         path = str(copy.folder / "results/tiny/r0" / finished_before)
         assert now[path] == before[path]
