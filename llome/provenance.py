@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from llome.errors import LlomeError, TableError
 
 VOLATILE_KEYS = frozenset({"seconds", "versions"})
 MODEL_MARKER = "llome.json"
+_BESIDE = ".beside"
 
 
 def canonical_json(value: Any) -> str:
@@ -65,7 +68,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        _sweep(path)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_BESIDE, dir=path.parent))
     except OSError as err:
         raise LlomeError(
             f"cannot write {path}: {err.strerror or err}; choose another output or mend its permissions"
@@ -84,6 +88,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of `path` that were killed an hour ago or more left beside it."""
+    for holder in path.parent.glob(f".{glob.escape(path.name)}.*{_BESIDE}"):
+        with contextlib.suppress(OSError):
+            if time.time() - holder.stat().st_mtime > 3600:
+                shutil.rmtree(holder)
 
 
 def _sync(path: Path) -> None:

@@ -141,20 +141,28 @@ class Table:
         }
         schema = pa.schema([(name, _TYPES[name]) for name in self.columns], metadata={_KEY: canonical_json(meta)})
         with replacing(path) as temporary:
-            pq.write_table(pa.Table.from_arrays(arrays, schema=schema), temporary, compression="zstd")
+            pq.write_table(
+                pa.Table.from_arrays(arrays, schema=schema), temporary, compression="zstd", write_page_checksum=True
+            )
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """Read and validate. Raises TableError on a missing, corrupt, truncated or foreign file."""
         try:
-            table = pq.read_table(path)
+            result = cls._decode(path)
         except FileNotFoundError as err:
             raise TableError(f"{path} does not exist; run the stage that writes it") from err
-        except (pa.ArrowException, OSError) as err:
-            reason = str(err).splitlines()[0]
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as err:
+            reason = " ".join(str(err).split("\n")[:1]) or type(err).__name__
             raise TableError(
                 f"{path} is corrupt or truncated ({reason}); delete it and run the stage that writes it again"
             ) from err
+        result.validate(str(path))
+        return result
+
+    @classmethod
+    def _decode(cls, path: str | Path) -> Self:
+        table = pq.read_table(path, page_checksum_verification=True)
         raw = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
         if raw.get("schema") != cls.name:
             raise TableError(
@@ -180,9 +188,7 @@ class Table:
                 columns[name] = np.array(column.to_pylist(), dtype=object)
             else:
                 columns[name] = column.to_numpy(zero_copy_only=False)
-        result = cls(meta=meta, **columns)
-        result.validate(str(path))
-        return result
+        return cls(meta=meta, **columns)
 
 
 @dataclass(frozen=True)

@@ -150,3 +150,13 @@ print(versions()["llome"], versions()["torch"], "torch" in sys.modules)
     llome_version, torch_version, imported = run.stdout.split()
     assert (llome_version, imported) == (__version__, "False")
     assert torch_version.startswith("2.")
+
+
+def test_what_a_killed_writer_left_is_swept_later(tmp_path: Path) -> None:
+    old, fresh = tmp_path / ".x.json.abc.beside", tmp_path / ".x.json.def.beside"
+    for holder in (old, fresh):
+        holder.mkdir()
+        (holder / "x.json").write_text("{")
+    os.utime(old, (1e9, 1e9))
+    provenance.write_json(tmp_path / "x.json", {"a": 1})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [fresh.name, "x.json"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -89,10 +90,17 @@ def save_policy(directory: str | Path, model: Any, tokenizer: Any, card: PolicyC
         files = {}
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
+                file.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
                 with open(file, "rb") as handle:
                     digest = hashlib.file_digest(handle, "sha256").hexdigest()[:16]
                 files[str(file.relative_to(temporary))] = [file.stat().st_size, digest]
         write_json(temporary / MODEL_MARKER, asdict(card) | {"files": files})
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load_policy(

@@ -45,6 +45,12 @@ def test_round_trip_keeps_weights_tokenizer_and_card(saved, tmp_path):
     }
 
 
+def test_every_file_is_as_readable_as_any_other(saved, tmp_path):
+    (tmp_path / "plain").write_text("")
+    mode = (tmp_path / "plain").stat().st_mode
+    assert {file.stat().st_mode for file in saved.iterdir()} == {mode}
+
+
 def test_transformers_alone_loads_it(saved):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
