@@ -48,6 +48,7 @@ class Experiment:
     schedules: list[list[dict[str, int]]]
     replicates: int = 1
     random_seed: int = 0
+    train_on: str = "last"
     budget: int | None = None
 
     @property
@@ -150,6 +151,8 @@ def _explain(error: ValidationError) -> str:
         case "type":
             wanted = " or ".join(_KINDS[kind] for kind in ([rule] if isinstance(rule, str) else rule))
             return f"{lead}{value!r} is {_OF.get(type(value), 'of another type')}, expected {wanted}{about}"
+        case "enum":
+            return f"{lead}{value!r} is none of {', '.join(map(str, rule))}{about}"
         case "minItems":
             return f"{lead}an empty schedule: name at least one round, such as [sft: 5]"
         case "minProperties" | "maxProperties":

@@ -273,12 +273,17 @@ def row_keys(sequences: np.ndarray) -> np.ndarray:
     return rows.view(np.dtype((np.void, rows.shape[1] * 2))).reshape(-1)
 
 
+def best_rows(score: np.ndarray, query: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the `count` best scores, best first; equal ones in the order of their labelling."""
+    return np.lexsort((query, -score))[:count]
+
+
 def best_sequences(tables: Sequence[Labeled], count: int) -> np.ndarray:
-    """The `count` best distinct sequences of the tables, (n, L) int16: by score, equal ones in the order of their labelling."""
-    sequences = np.concatenate([table.sequence for table in tables])
-    order = np.lexsort(
-        (np.concatenate([table.query for table in tables]), -np.concatenate([table.score for table in tables]))
+    """The `count` best distinct sequences of the tables, (n, L) int16, best first."""
+    sequences, score, query = (
+        np.concatenate([getattr(table, name) for table in tables]) for name in ("sequence", "score", "query")
     )
+    order = best_rows(score, query, len(score))
     first = np.unique(row_keys(sequences[order]), return_index=True)[1]
     return sequences[order[np.sort(first)[:count]]]
 

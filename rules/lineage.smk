@@ -28,6 +28,11 @@ def labeled_before(wc):
     return LAYOUT.parent_labels(wc.rep, wc.history)
 
 
+def training_tables(wc):
+    """What a round trains on: the last round's labels, as in the paper, or all labels so far."""
+    return labeled_before(wc) if EXPERIMENT.train_on == "all" else labeled_before(wc)[-1:]
+
+
 def chain_summaries(wc):
     """The summaries of a schedule's rounds, up to the one that found the optimum or spent the budget."""
     summaries = []

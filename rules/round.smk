@@ -5,7 +5,7 @@ rule train:
     input:
         config=lambda wc: EXPERIMENT.train[paths.objective(wc.history)],
         parent=parent_policy,
-        labeled=parent_file("labeled.parquet"),
+        labeled=training_tables,
     output:
         ROUND / "model" / "llome.json",
     log:
@@ -28,7 +28,7 @@ rule refine:
     input:
         config=EXPERIMENT.refine,
         model=ROUND / "model" / "llome.json",
-        labeled=parent_file("labeled.parquet"),
+        labeled=labeled_before,
         summary=parent_summary,
     output:
         ROUND / "proposals.parquet",

@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {
     "schedules": [[{"sft": 5}], [{"sft": 1}, {"marge": 9}]],
     "replicates": 2,
     "random_seed": 7,
+    "train_on": "last",
     "budget": None,
 }
 
@@ -65,6 +66,7 @@ def test_a_good_experiment() -> None:
         (changed(replicates=True), "replicates: True is true or false, expected an integer"),
         (changed(replicates=0), "replicates: 0 is too small, expected at least 1"),
         (changed(budget=1.5), "budget: 1.5 is a number, expected an integer or null"),
+        (changed(train_on="best"), "train_on: 'best' is none of last, all (labelled tables a round trains on"),
         (changed(random_seed=-1), "random_seed: -1 is too small, expected at least 0"),
         (changed(oracle=["a"]), "oracle: ['a'] is a list, expected text"),
         (changed(name="../x"), "name: '../x' is no name that can be used here"),

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from llome.codec import SequenceCodec
 from llome.data.batches import StepLoader, StepSampler, TokenTable
-from llome.data.pairs import Examples, Kind, match_examples, split_by_source
+from llome.data.pairs import Examples, Kind, match_examples, select_best, split_by_source
 from llome.errors import ConfigError, TableError
 from llome.policy.causal_lm import check_domain, load_card
 from llome.provenance import hash_file, hash_json
@@ -30,6 +30,7 @@ class PropEnDataModule(LightningDataModule):
         labeled: list[str],
         *,
         kind: Kind = "pairs",
+        num_best: int | None = None,
         num_neighbours: int = 30,
         max_distance: float = 0.25,
         max_infeasible: float = 0.1,
@@ -45,6 +46,7 @@ class PropEnDataModule(LightningDataModule):
             parent: policy directory; gives the tokenizer and the problem.
             labeled: labelled tables, matched as one.
             kind: pairs (SFT, MargE, REINFORCE) or triples (DPO).
+            num_best: match the best labelled sequences alone, this many (see `select_best`); null for all.
             num_neighbours: nearest neighbours each sequence is matched with.
             max_distance: largest Hamming distance of source and target, as a share of the length.
             max_infeasible: largest share of examples whose source is infeasible.
@@ -58,9 +60,11 @@ class PropEnDataModule(LightningDataModule):
         for name, value in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; choose at least 1")
+        if num_best is not None and num_best < 2:
+            raise ConfigError(f"num_best is {num_best}; a pair takes at least 2 sequences")
         if not labeled:
             raise ConfigError("no labelled table is given; name one or more with --labeled")
-        self.parent, self.labeled, self.kind = parent, labeled, kind
+        self.parent, self.labeled, self.kind, self.num_best = parent, labeled, kind, num_best
         self.num_neighbours, self.max_distance = num_neighbours, max_distance
         self.max_infeasible, self.max_triples_per_source = max_infeasible, max_triples_per_source
         self.val_fraction, self.batch_size, self.micro_batch_size = val_fraction, batch_size, micro_batch_size
@@ -85,6 +89,9 @@ class PropEnDataModule(LightningDataModule):
         self.sequences = np.concatenate([table.sequence for table in tables])
         self.scores = np.concatenate([table.score for table in tables])
         self._check_distinct([len(table) for table in tables])
+        if self.num_best is not None:
+            kept = select_best(self.scores, np.concatenate([table.query for table in tables]), self.num_best)
+            self.sequences, self.scores = self.sequences[kept], self.scores[kept]
         self.examples: Examples = match_examples(
             self.sequences,
             self.scores,

@@ -16,6 +16,7 @@ import numpy as np
 from llome.data.neighbours import find_neighbours
 from llome.draws import row_keys
 from llome.errors import ConfigError, LlomeError
+from llome.tables import best_rows
 
 Kind = Literal["pairs", "triples"]
 _BLOCK_ROWS = 1024  # sources whose triples are enumerated at once
@@ -37,6 +38,26 @@ class Examples:
     def take(self, rows: np.ndarray) -> Examples:
         """The examples of these rows (indices or a mask)."""
         return Examples(self.sources[rows], self.targets[rows])
+
+
+def select_best(scores: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
+    """Truncation selection: which labelled sequences are worth matching once many rounds have been labelled.
+
+    Equal scores make no pair, so where the `count` best all score alike, as many of the next best join them.
+
+    Args:
+        scores: (N,) scores, -inf infeasible.
+        queries: (N,) running numbers of the oracle calls; of equal scores the earlier comes first.
+        count: sequences to keep.
+
+    Returns:
+        Rows kept, in ascending order.
+    """
+    order = best_rows(scores, queries, len(scores))
+    kept = order[:count]
+    if len(kept) and scores[kept[-1]] == scores[kept[0]]:
+        kept = np.concatenate([kept, order[scores[order] < scores[kept[0]]][:count]])
+    return np.sort(kept)
 
 
 def match_examples(

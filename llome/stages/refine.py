@@ -31,7 +31,8 @@ def refine(
 
     Args:
         model: policy directory.
-        labeled: labelled tables of the policy's training data; the best distinct sequences are the seeds.
+        labeled: labelled tables so far; their best distinct sequences are the seeds. (Algorithm 3 names the last round's alone; there a
+            labelled sequence could be proposed again and so stay among them. Here it never is, and the best would be lost.)
         out: proposals (Parquet) to write.
         summary: summary.json of the last round, whose mean Hamming distance may raise the temperatures (none in the first round).
         random_seed: seed of all draws.

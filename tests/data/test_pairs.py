@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from llome.data.neighbours import find_neighbours
-from llome.data.pairs import Examples, match_examples, split_by_source
+from llome.data.pairs import Examples, match_examples, select_best, split_by_source
 from llome.errors import ConfigError, LlomeError
 
 SETTINGS = {
@@ -140,3 +140,17 @@ def test_settings_out_of_range(population, name, value):
         match_examples(*population, kind="pairs", **SETTINGS | {name: value})
     with pytest.raises(ConfigError, match="val_fraction is 1"):
         split_by_source(Examples(np.array([0]), np.array([[1]])), population[0], 1.0, random_seed=0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "count", "kept"),
+    [
+        ([0.1, 0.9, -np.inf, 0.5, 0.5], 3, [1, 3, 4]),
+        ([0.5, 0.9, -np.inf, 0.5, 0.5], 2, [0, 1]),  # of equal ones the first labelled
+        ([0.9, 0.9, 0.9, 0.5, 0.1, 0.5], 2, [0, 1, 3, 5]),  # two alike teach nothing: two of the next best join
+        ([0.9, 0.9, 0.9], 2, [0, 1]),
+        ([-np.inf, 0.9], 5, [0, 1]),
+    ],
+)
+def test_selection_keeps_the_best_and_something_to_improve_on(scores, count, kept):
+    assert select_best(np.array(scores), np.arange(len(scores)), count).tolist() == kept

@@ -57,6 +57,17 @@ def test_shared_rounds_are_run_once(clone: Clone) -> None:
     assert (one["oracle"], one["seed"], one["base"]) == (1, 1, 1)
 
 
+@pytest.mark.parametrize(("train_on", "tables"), [("last", ["sft1"]), ("all", ["seed", "sft1"])])
+def test_a_round_trains_on_what_the_experiment_says(clone: Clone, train_on: str, tables: list[str]) -> None:
+    config = write_experiment(clone, train_on=train_on)
+    done = clone.snakemake("--dry-run", "--printshellcmds", "--", "results/tiny/r0/sft2/model/llome.json", config=config)
+    (line,) = [
+        line for line in (done.stdout + done.stderr).splitlines() if "llome train" in line and "sft2/model" in line
+    ]
+    given = line.split("--labeled ")[1].split(" --out")[0].split()
+    assert given == [f"results/tiny/r0/{name}/labeled.parquet" for name in tables]
+
+
 def test_chains_run_side_by_side(clone: Clone) -> None:
     plan = clone.plan(config=write_big_experiment(clone))
     assert plan == {
