@@ -8,10 +8,11 @@ PYTEST_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 
-.PHONY: help demo test test-all bench lint format lock clean
+.PHONY: help demo docs test test-all bench lint format lock clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
+	@echo "make docs      the demo, and the README's picture from it"
 	@echo "make test      run the tests; make test-all runs the slow ones as well"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
 	@echo "make bench     time what should be fast"
@@ -19,6 +20,11 @@ help:
 
 demo: $(STAMP)
 	.venv/bin/snakemake --cores $(CORES) --configfile configs/experiments/demo.yaml
+
+# The README's picture and the table it is drawn from.
+docs: demo
+	cp results/demo/report/fig2a.svg docs/demo.svg
+	cp results/demo/report/fig2a.csv docs/demo.csv
 
 test: $(STAMP)
 	.venv/bin/python -m pytest --benchmark-skip $(PYTEST_ARGS)

@@ -40,14 +40,14 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def draw(plot: Plot) -> str:
-    """The plot as a standalone SVG document, 374 x 266 points, or 317 x 252 for those of the rounds."""
+def draw(plot: Plot, *, paper: str = "none") -> str:
+    """The plot as a standalone SVG document on `paper` (a colour), 374 x 266 points, or 317 x 252 for those of the rounds."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.7) if plot.steps else (4.4, 3.5), layout="constrained", facecolor="none")
+        figure = Figure(figsize=(5.2, 3.7) if plot.steps else (4.4, 3.5), layout="constrained", facecolor=paper)
         axes = figure.add_subplot(facecolor="none")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y")

@@ -17,6 +17,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.experiment import load_experiment
     from llome.reporting.findings import build_rows, format_rows, plain_table
     from llome.reporting.page import render
+    from llome.reporting.figures import draw
     from llome.reporting.plots import build_plots, plot_csv
     from llome.reporting.runs import read_run
 
@@ -37,8 +38,9 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     with provenance.exclusive(layout.report):
         plots = build_plots(run)
         for plot in plots:
-            with provenance.replacing(layout.report / f"{plot.key}.csv") as file:
-                file.write_text(plot_csv(plot))
+            for suffix, text in (("csv", plot_csv(plot)), ("svg", draw(plot, paper="white"))):
+                with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
+                    file.write_text(text)
         with provenance.replacing(out) as file:
             file.write_text(render(settings.name, run, plots, texts))
     print(plain_table(format_rows(build_rows(run))))

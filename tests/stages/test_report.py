@@ -119,6 +119,7 @@ def write_round(folder: Path, history: str, scores: list[float], before: list[fl
 
 
 def read_series(figure: str, label: str, replicate: str) -> list[tuple[float, float]]:
+    assert Path(f"results/pencil/report/{figure}.svg").read_text().count("<svg") == 1
     with open(f"results/pencil/report/{figure}.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["series"], r["replicate"]) == (label, replicate)]
     return [(float(r["evaluations"]), round(float(r["value"]), 6)) for r in rows]
