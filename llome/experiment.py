@@ -1,8 +1,9 @@
 """What an experiment file says, checked before anything runs.
 
 The Snakefile and the report read an experiment through this module, so it imports nothing heavy. The shape of the file
-is the JSON schema in configs/schema/experiment.json; what a schema cannot say (files that exist, objectives that have a
-YAML, a budget that pays for the seeds and one batch) is checked here, naming the file, the key and the remedy.
+is the JSON schema in configs/schema/experiment.json, its oracle's in oracle.json beside it; what a schema cannot say
+(files that exist, objectives that have a YAML, a budget that pays for the seeds and one batch) is checked here, naming
+the file, the key and the remedy.
 """
 
 from __future__ import annotations
@@ -21,8 +22,15 @@ from llome import paths
 from llome.errors import ConfigError
 from llome.provenance import derive_seed, read_json
 
-SCHEMA = Path(__file__).resolve().parent.parent / "configs" / "schema" / "experiment.json"
-_KINDS = {"object": "a mapping", "array": "a list", "string": "text", "integer": "an integer", "null": "null"}
+SCHEMAS = Path(__file__).resolve().parent.parent / "configs" / "schema"
+_KINDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "an integer",
+    "number": "a number",
+    "null": "null",
+}
 _OF = {
     dict: "a mapping",
     list: "a list",
@@ -101,20 +109,26 @@ def load_experiment(path: str | Path) -> Experiment:
 
 def check_experiment(settings: Any, where: str) -> Experiment:
     """Check the mapping of an experiment file, which `where` names in messages. Raises ConfigError."""
-    errors = list(Draft202012Validator(read_json(SCHEMA)).iter_errors(settings))
+    _check_shape(settings, "experiment", where)
+    experiment = Experiment(**settings)
+    _check_schedules(experiment, where)
+    for key, file in _files(experiment):
+        if not Path(file).is_file():
+            raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
+    _check_shape(read_yaml(experiment.oracle), "oracle", experiment.oracle)
+    _check_budget(experiment, where)
+    return experiment
+
+
+def _check_shape(settings: Any, schema: str, where: str) -> None:
+    """Check settings against configs/schema/{schema}.json. Raises ConfigError on the first fault."""
+    errors = list(Draft202012Validator(read_json(SCHEMAS / f"{schema}.json")).iter_errors(settings))
     if errors:
         # an unknown key before all else: a misspelt key is also a missing one
         first = min(
             errors, key=lambda error: (error.validator != "additionalProperties", [str(p) for p in error.absolute_path])
         )
         raise ConfigError(f"{where}: {_explain(first)}")
-    experiment = Experiment(**settings)
-    _check_schedules(experiment, where)
-    for key, file in _files(experiment):
-        if not Path(file).is_file():
-            raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
-    _check_budget(experiment, where)
-    return experiment
 
 
 def read_yaml(path: str | Path) -> Any:

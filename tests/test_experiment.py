@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from llome.errors import ConfigError
-from llome.experiment import check_experiment, load_experiment
+from llome.experiment import SCHEMAS, check_experiment, load_experiment
 
 GOOD: dict[str, Any] = {
     "name": "demo",
@@ -34,6 +36,7 @@ def stage_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("oracle", "base", "refine", "sft", "marge"):
         (tmp_path / f"{name}.yaml").write_text("{}\n")
+    (tmp_path / "oracle.yaml").write_text("name: ehrlich\n")
     (tmp_path / "seed.yaml").write_text("rounds: 10\npopulation: 1000\n")
     (tmp_path / "filter.yaml").write_text("k: 2000\n")
 
@@ -116,9 +119,17 @@ def test_refusals(settings: Any, message: str) -> None:
         ("seed.yaml", "rounds: 10", "seed.yaml: population is None"),
         ("seed.yaml", "rounds: [", "seed.yaml is no valid YAML"),
         ("seed.yaml", "- 1", "seed.yaml: rounds is None"),
+        (
+            "oracle.yaml",
+            "name: ehrlich\nnum_state: 32",
+            "oracle.yaml: unknown key 'num_state', did you mean 'num_states'",
+        ),
+        ("oracle.yaml", "name: erlich", "oracle.yaml: name: 'erlich' is none of ehrlich"),
+        ("oracle.yaml", "dim: 32", "oracle.yaml: the key 'name' is missing: kind of the oracle"),
+        ("oracle.yaml", "name: ehrlich\nnoise_std: low", "oracle.yaml: noise_std: 'low' is text, expected a number"),
     ],
 )
-def test_stage_files_that_lack_the_numbers_of_the_budget_are_refused(file: str, text: str, message: str) -> None:
+def test_stage_files_that_cannot_be_right_are_refused(file: str, text: str, message: str) -> None:
     Path(file).write_text(text)
     with pytest.raises(ConfigError, match=message):
         check_experiment(GOOD, "exp.yaml")
@@ -178,3 +189,18 @@ def test_shipped_experiments_are_valid(path: Path, root: Path, monkeypatch: pyte
     experiment = load_experiment(path)
     assert experiment.name == path.stem
     assert experiment.as_dict().keys() == yaml.safe_load(path.read_text()).keys()
+
+
+def test_the_oracle_schema_names_the_arguments_of_the_constructor() -> None:
+    from llome.scoring import Ehrlich
+
+    names = set(json.loads((SCHEMAS / "oracle.json").read_text())["properties"]) - {"name"}
+    assert names == set(inspect.signature(Ehrlich).parameters)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parent.parent.glob("configs/oracles/*.yaml")), ids=lambda p: p.stem
+)
+def test_shipped_oracles_are_valid(path: Path) -> None:
+    (Path.cwd() / "oracle.yaml").write_text(path.read_text())
+    assert check_experiment(GOOD, "x").oracle == "oracle.yaml"

@@ -15,9 +15,9 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
         results: The folder that holds the results of experiments.
     """
     from llome.experiment import load_experiment
+    from llome.reporting.figures import draw
     from llome.reporting.findings import build_rows, format_rows, plain_table
     from llome.reporting.page import render
-    from llome.reporting.figures import draw
     from llome.reporting.plots import build_plots, plot_csv
     from llome.reporting.runs import read_run
 

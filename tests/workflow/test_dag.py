@@ -60,7 +60,9 @@ def test_shared_rounds_are_run_once(clone: Clone) -> None:
 @pytest.mark.parametrize(("train_on", "tables"), [("last", ["sft1"]), ("all", ["seed", "sft1"])])
 def test_a_round_trains_on_what_the_experiment_says(clone: Clone, train_on: str, tables: list[str]) -> None:
     config = write_experiment(clone, train_on=train_on)
-    done = clone.snakemake("--dry-run", "--printshellcmds", "--", "results/tiny/r0/sft2/model/llome.json", config=config)
+    done = clone.snakemake(
+        "--dry-run", "--printshellcmds", "--", "results/tiny/r0/sft2/model/llome.json", config=config
+    )
     (line,) = [
         line for line in (done.stdout + done.stderr).splitlines() if "llome train" in line and "sft2/model" in line
     ]
