@@ -60,7 +60,7 @@ def benchmark(path: Path, seconds: float) -> None:
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, text in {
-        "oracle": "a: 1",
+        "oracle": "name: ehrlich",
         "seed": "rounds: 2\npopulation: 3",
         "base": "b: <tag>",
         "sft": "",
