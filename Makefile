@@ -8,14 +8,13 @@ PYTEST_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 
-.PHONY: help demo docs test test-all bench lint format lock clean
+.PHONY: help demo docs test lint format lock clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
 	@echo "make docs      the demo, and the README's picture from it"
-	@echo "make test      run the tests; make test-all runs the slow ones as well"
+	@echo "make test      run the tests; PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
-	@echo "make bench     time what should be fast"
 	@echo "make clean     remove .venv and caches, keep the results"
 
 demo: $(STAMP)
@@ -27,13 +26,7 @@ docs: demo
 	cp results/demo/report/fig2a.csv docs/demo.csv
 
 test: $(STAMP)
-	.venv/bin/python -m pytest --benchmark-skip $(PYTEST_ARGS)
-
-test-all: PYTEST_ARGS += --slow
-test-all: test
-
-bench: $(STAMP)
-	.venv/bin/python -m pytest --benchmark-only tests $(PYTEST_ARGS)
+	.venv/bin/python -m pytest $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff check .
