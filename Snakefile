@@ -9,6 +9,7 @@ and end early at regret 0 or a spent budget. Profile: profiles/default.
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -39,6 +40,16 @@ include: "rules/lineage.smk"
 container: "containers/llome.sif"
 
 
+STARTED = time.time()
+SUMMARY = LAYOUT.report / "summary.txt"
+
+
+# The last words of a run that drew the report.
+onsuccess:
+    if SUMMARY.is_file() and SUMMARY.stat().st_mtime >= STARTED:
+        print(SUMMARY.read_text(), end="")
+
+
 wildcard_constraints:
     rep=r"\d+",
     history=r"[a-z]+[1-9]\d*(-[a-z]+[1-9]\d*)*",
@@ -60,7 +71,7 @@ rule report:
     message:
         "drawing the report"
     shell:
-        "llome report --experiment {input.experiment:q} 2> {log:q}"
+        "llome report --experiment {input.experiment:q} > {log:q} 2>&1"
 
 
 include: "rules/round.smk"

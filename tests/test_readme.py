@@ -41,6 +41,25 @@ def test_every_command_is_known(root):
     assert {line for line in lines if line.startswith("make")} == {"make demo", "make test"}
 
 
+def test_make_runs_the_demo_and_the_tests(root):
+    """What `make demo` and `make test` start; the run itself takes minutes and is the tiny experiment's in other tests."""
+    said = subprocess.run(["make", "-n", "demo", "test"], cwd=root, check=True, capture_output=True, text=True).stdout
+    assert "snakemake --cores all --no-hooks --configfile configs/experiments/demo.yaml" in said
+    assert "-m pytest" in said
+    plan = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--dry-run",
+        "--cores",
+        "2",
+        "--configfile",
+        "configs/experiments/demo.yaml",
+    ]
+    done = subprocess.run(plan, cwd=root, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_the_commands_run(root, clone):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

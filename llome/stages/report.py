@@ -8,7 +8,7 @@ from llome import paths, provenance
 
 
 def report(*, experiment: Path, results: Path = Path("results")) -> None:
-    """Write {results}/{name}/report/report.html, the data of its figures beside it, and print the table.
+    """Write {results}/{name}/report/report.html, its figures, their data and summary.txt beside it; print the summary.
 
     Args:
         experiment: The experiment's YAML.
@@ -43,7 +43,11 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
                     file.write_text(text)
         with provenance.replacing(out) as file:
             file.write_text(render(settings.name, run, plots, texts))
-    print(plain_table(format_rows(build_rows(run))))
-    for line in run.missing:
-        print(f"not run yet: {line}")
-    print(f"Report: {out}")
+    said = [
+        plain_table(format_rows(build_rows(run))),
+        *(f"not run yet: {line}" for line in run.missing),
+        f"Report: {out}",
+    ]
+    with provenance.replacing(layout.report / "summary.txt") as file:
+        file.write_text("\n".join(said) + "\n")
+    print("\n".join(said))
