@@ -77,6 +77,7 @@ class Sampler:
         self.codec = codec
         self.rows_per_batch = rows_per_batch
         self.device = torch.device(device)
+        self.wide = torch.float32 if self.device.type == "mps" else torch.float64  # of sums and draws
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
         self.grammar = Grammar(codec, self.vocabulary_size) if grammar else None
         self.max_tokens = _longest_completion(codec)
@@ -133,7 +134,7 @@ class _Decoding:
         self.uniforms = torch.from_numpy(uniforms(keys, self.max_tokens).reshape(self.num_prompts * self.n, -1)).to(
             device
         )
-        self.temperatures = torch.from_numpy(np.repeat(temperatures, self.n)).to(device, torch.float64)
+        self.temperatures = torch.from_numpy(np.repeat(temperatures, self.n)).to(dtype=sampler.wide).to(device)
         self.prompt_lengths = self.mask.sum(1).repeat_interleave(self.n)
         self.rows = torch.arange(self.num_prompts * self.n, device=device)  # slot -> row of the result
         self.alive = torch.ones_like(self.rows, dtype=torch.bool)
@@ -142,7 +143,7 @@ class _Decoding:
         """(P, n, T) token ids and (P, n, 2) summed log-probability and number of tokens."""
         total, device = self.num_prompts * self.n, self.sampler.device
         tokens = torch.full((total, self.max_tokens), self.sampler.codec.pad_id, device=device)
-        logps = torch.zeros((total, 2), dtype=torch.float64, device=device)
+        logps = torch.zeros((total, 2), dtype=self.sampler.wide, device=device)
         grammar = self.sampler.grammar
         states = grammar.start(total) if grammar is not None else None
         with _attention(self.model, "sdpa"):
@@ -203,17 +204,17 @@ class _Decoding:
 def _choose(
     logits: torch.Tensor, temperatures: torch.Tensor, uniform: torch.Tensor, allowed: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(R, V) logits -> chosen token (R,) by inverse transform, and its log-probability (R,) float64 at temperature 1."""
+    """(R, V) logits -> chosen token (R,) by inverse transform, and its log-probability (R,) at temperature 1."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     tempered = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     greedy = temperatures == 0
     scale = torch.where(greedy, 1.0, temperatures).to(logits.dtype)
-    cumulative = torch.softmax(tempered / scale[:, None], dim=-1).double().cumsum(dim=-1)
+    cumulative = torch.softmax(tempered / scale[:, None], dim=-1).to(uniform.dtype).cumsum(dim=-1)
     drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
     drawn = drawn.clamp(max=logits.shape[1] - 1)
     chosen = torch.where(greedy, tempered.argmax(dim=-1), drawn)
     logp = logits.gather(1, chosen[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)
-    return chosen, logp.double()
+    return chosen, logp.to(uniform.dtype)
 
 
 class _SharedPrefixCache(Cache):
