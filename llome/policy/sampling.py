@@ -179,9 +179,8 @@ class _Decoding:
                     shared_prefix=cache,
                 )
                 logits = out.logits[:, -1]
-        return tokens.view(self.num_prompts, self.n, -1).cpu().numpy(), logps.view(
-            self.num_prompts, self.n, 2
-        ).cpu().numpy()
+        shape = (self.num_prompts, self.n, -1)
+        return tokens.view(shape).cpu().numpy(), logps.view(shape).cpu().double().numpy()
 
     def _leave(
         self, cache: _SharedPrefixCache, chosen: torch.Tensor, states: np.ndarray | None
