@@ -1,13 +1,14 @@
 """The grammar of a completion as token tables: well-formed, of the right length, in range, for any tokenizer.
 
 The text `[3, 1, 5]` is read by a small automaton of characters; a token is allowed in a state if all its characters are. Two counters
-suffice whatever the length: the automaton's state (which number has been begun) and how many elements are complete, so the tables are
-(states, vocabulary) and are built once. A compact tokenizer has a one-state automaton.
+suffice whatever the length: the automaton's state (which number has been begun) and how many elements are still to come, so the tables
+are (states, vocabulary) and are built once. A compact tokenizer has a one-state automaton.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from llome.codec import SequenceCodec, format_sequence
 from llome.errors import PolicyError
@@ -17,65 +18,66 @@ _FIRST_VALUE = 4
 
 
 class Grammar:
-    """Which tokens may come next, for rows that are each in a state (automaton state, elements complete)."""
+    """Which tokens may come next, for rows that are each in a state (automaton state, elements that are still to come)."""
 
-    def __init__(self, codec: SequenceCodec, vocabulary_size: int) -> None:
+    def __init__(self, codec: SequenceCodec, vocabulary_size: int, *, device: str | torch.device = "cpu") -> None:
         """Build the tables.
 
         Args:
             codec: of the policy's tokenizer and problem.
             vocabulary_size: size of the logits' last axis, which may exceed the tokenizer's.
+            device: where the tables lie.
 
         Raises:
             PolicyError: the tokenizer's pieces do not spell the text.
         """
-        self.length = codec.length
-        self.end_id = codec.end_id
         if codec.compact:
-            self._limit = codec.length
-            self._next = np.full((1, vocabulary_size), -1, dtype=np.int32)
-            self._next[0, codec.elements] = 0
-            self._gain = (self._next >= 0).astype(np.int32)
-            self._closes = np.zeros(self._next.shape, dtype=bool)
-            self._next[0, codec.end_id], self._closes[0, codec.end_id] = 0, True
+            following = np.full((1, vocabulary_size), -1, dtype=np.int64)
+            following[0, codec.elements] = 0
+            gain = (following >= 0).astype(np.int64)
+            closes = np.zeros(following.shape, dtype=bool)
+            following[0, codec.end_id], closes[0, codec.end_id] = 0, True
         else:
-            self._limit = codec.length - 1
-            self._build_text_tables(codec, vocabulary_size)
+            following, gain, closes = _text_tables(codec, vocabulary_size)
+        self._remaining = codec.length if codec.compact else codec.length - 1  # elements, or commas
+        self._most = int(gain.max()) + 1  # from here on, more to come makes no difference
+        to_come = np.arange(self._most + 1)[None, :, None]
+        fits = np.where(closes[:, None], gain[:, None] == to_come, gain[:, None] <= to_come)
+        self._allowed = torch.from_numpy((following >= 0)[:, None] & fits).to(device)  # (states, to come, vocabulary)
+        self._next, self._gain = torch.from_numpy(following).to(device), torch.from_numpy(gain).to(device)
 
-    def _build_text_tables(self, codec: SequenceCodec, vocabulary_size: int) -> None:
-        pieces = _spelling_pieces(codec)
-        states = _FIRST_VALUE + codec.num_states
-        self._next = np.full((states, vocabulary_size), -1, dtype=np.int32)
-        self._gain = np.zeros((states, vocabulary_size), dtype=np.int32)
-        self._closes = np.zeros((states, vocabulary_size), dtype=bool)
-        for token, piece in pieces:
-            for start in range(states):
-                state, commas = start, 0
-                for character in piece:
-                    state = _step(state, character, codec.num_states)
-                    commas += character == ","
-                    if state < 0:
-                        break
-                else:
-                    self._next[start, token], self._gain[start, token] = state, commas
-                    self._closes[start, token] = state == _CLOSED
-        self._next[_CLOSED, codec.end_id] = _CLOSED
-        self._closes[_CLOSED, codec.end_id] = True
+    def start(self, rows: int) -> torch.Tensor:
+        """(rows, 2) int64 states before the first token."""
+        return torch.tensor([0, self._remaining], device=self._next.device).expand(rows, 2)
 
-    def start(self, rows: int) -> np.ndarray:
-        """(rows, 2) int32 states before the first token."""
-        return np.zeros((rows, 2), dtype=np.int32)
-
-    def allowed(self, states: np.ndarray) -> np.ndarray:
+    def allowed(self, states: torch.Tensor) -> torch.Tensor:
         """(rows, 2) states -> (rows, vocabulary) bool."""
-        where, count = states[:, 0], states[:, 1, None] + self._gain[states[:, 0]]
-        closes = self._closes[where]
-        return (self._next[where] >= 0) & np.where(closes, count == self._limit, count <= self._limit)
+        return self._allowed[states[:, 0], states[:, 1].clamp(max=self._most)]
 
-    def advance(self, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """States after `tokens` (rows,), each of which must have been allowed."""
+    def advance(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """States after `tokens` (rows,), each of which was allowed; a row that has ended may go anywhere."""
         where = states[:, 0]
-        return np.stack([self._next[where, tokens], states[:, 1] + self._gain[where, tokens]], axis=1)
+        following = self._next[where, tokens].clamp(min=0)
+        return torch.stack([following, (states[:, 1] - self._gain[where, tokens]).clamp(min=0)], dim=1)
+
+
+def _text_tables(codec: SequenceCodec, vocabulary_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(states, vocabulary) each: the state after a token (-1 not allowed), commas it holds, whether it closes the list."""
+    states = _FIRST_VALUE + codec.num_states
+    following = np.full((states, vocabulary_size), -1, dtype=np.int64)
+    gain = np.zeros((states, vocabulary_size), dtype=np.int64)
+    for token, piece in _spelling_pieces(codec):
+        for start in range(states):
+            state = start
+            for character in piece:
+                state = _step(state, character, codec.num_states)
+                if state < 0:
+                    break
+            else:
+                following[start, token], gain[start, token] = state, piece.count(",")
+    closes = following == _CLOSED
+    following[_CLOSED, codec.end_id], closes[_CLOSED, codec.end_id] = _CLOSED, True
+    return following, gain, closes
 
 
 def _step(state: int, character: str, num_states: int) -> int:

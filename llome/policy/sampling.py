@@ -79,7 +79,7 @@ class Sampler:
         self.device = torch.device(device)
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64  # of sums and draws
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
-        self.grammar = Grammar(codec, self.vocabulary_size) if grammar else None
+        self.grammar = Grammar(codec, self.vocabulary_size, device=device) if grammar else None
         self.max_tokens = _longest_completion(codec)
 
     @torch.inference_mode()
@@ -160,10 +160,10 @@ class _Decoding:
             for position in range(self.max_tokens):
                 allowed = None
                 if grammar is not None and states is not None:
-                    allowed = torch.from_numpy(grammar.allowed(states)).to(device)
+                    allowed = grammar.allowed(states)
                 chosen, logp = _choose(logits, self.temperatures, self.uniforms[:, position], allowed)
                 if grammar is not None and states is not None:
-                    states = grammar.advance(states, chosen.cpu().numpy())
+                    states = grammar.advance(states, chosen)
                 rows = self.rows[self.alive]
                 tokens[rows, position] = chosen[self.alive]
                 logps[rows] += torch.stack([logp, torch.ones_like(logp)], dim=1)[self.alive]
@@ -183,8 +183,8 @@ class _Decoding:
         return tokens.view(shape).cpu().numpy(), logps.view(shape).cpu().double().numpy()
 
     def _leave(
-        self, cache: _SharedPrefixCache, chosen: torch.Tensor, states: np.ndarray | None
-    ) -> tuple[torch.Tensor, np.ndarray | None]:
+        self, cache: _SharedPrefixCache, chosen: torch.Tensor, states: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Repack the slots to the prompts and samples still alive once they would be under three quarters of what is held."""
         alive = self.alive.view(-1, cache.n)
         counts = alive.sum(1)
@@ -197,7 +197,7 @@ class _Decoding:
         self.rows, self.alive, self.temperatures = self.rows[slots], self.alive[slots], self.temperatures[slots]
         self.prompt_lengths, self.uniforms = self.prompt_lengths[slots], self.uniforms[slots]
         cache.keep(kept, slots, n)
-        return chosen[slots], states[slots.cpu().numpy()] if states is not None else None
+        return chosen[slots], states[slots] if states is not None else None
 
 
 def _choose(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from llome.codec import SequenceCodec, format_sequence
 from llome.errors import PolicyError
@@ -13,7 +14,7 @@ def walk(grammar: Grammar, ids: list[int]) -> bool:
     for token in ids:
         if not grammar.allowed(states)[0, token]:
             return False
-        states = grammar.advance(states, np.array([token]))
+        states = grammar.advance(states, torch.tensor([token]))
     return True
 
 
@@ -23,7 +24,7 @@ def test_compact_grammar_counts_elements(compact_policy):
     states = grammar.start(2)
     for _ in range(5):
         np.testing.assert_array_equal(np.flatnonzero(grammar.allowed(states)[0]), codec.elements)
-        states = grammar.advance(states, codec.elements[:2])
+        states = grammar.advance(states, torch.tensor(codec.elements[:2]))
     np.testing.assert_array_equal(np.flatnonzero(grammar.allowed(states)[1]), [codec.end_id])
 
 
