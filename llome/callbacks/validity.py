@@ -47,7 +47,7 @@ class ValidityCallback(Callback):
         prompts = data.sequences[sources]
         samples = sampler.sample(prompts, np.zeros(len(prompts)), row_keys(0, np.arange(len(prompts))[:, None]))
         shares = validity(data.codec, samples.tokens[:, 0], prompts, samples.sequences[:, 0])
-        pl_module.log_dict({f"val/{name}": share for name, share in shares.items()})
+        pl_module.log_dict({f"val/{name}": share for name, share in shares.items()}, sync_dist=True)
 
 
 def validity(codec: SequenceCodec, ids: np.ndarray, prompts: np.ndarray, sequences: np.ndarray) -> dict[str, float]:

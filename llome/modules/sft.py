@@ -15,7 +15,7 @@ class SFTModule(PolicyModule):
 
     objective = "sft"
 
-    def prepare(self, batch: list[Batch]) -> Tensor:
+    def prepare(self, batch: list[Batch], ahead: list[tuple[Tensor, Tensor]]) -> Tensor:
         """Completion tokens of the effective batch, scalar."""
         return self.sum_over_ranks(torch.stack([micro["completion_mask"].sum() for micro in batch]).sum())
 

@@ -195,6 +195,7 @@ def _cli(args: list[str]) -> LightningCLI:
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
             resume = next(callback for callback in callbacks if isinstance(callback, ResumeCallback))
             resume.folder = scratch / f"{self.out.name}-{hash_json([settings, data.data_hash, parent, __version__])}"
+            self.model.scratch = resume.folder
             which = self._get(self.config, "export")
             callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
             if resume.last is not None and self.trainer.is_global_zero:

@@ -25,16 +25,23 @@ class Record(Callback):
         self.losses.append(pl_module.step_loss)
 
 
-def fit(parent, labeled, *, steps=3, data=None, callbacks=(), trainer=None, **init):
+def fit(parent, labeled, *, objective=SFTModule, steps=3, data=None, callbacks=(), trainer=None, **init):
     data = PropEnDataModule(
-        str(parent), [str(labeled)], **{"batch_size": 64, "max_distance": 0.5, "random_seed": 1} | (data or {})
+        str(parent),
+        [str(labeled)],
+        **{"batch_size": 64, "max_distance": 0.5, "random_seed": 1, "kind": objective.kind} | (data or {}),
     )
-    module = SFTModule(str(parent), **{"optimizer": ADAMW} | init)
+    module = objective(str(parent), **{"optimizer": ADAMW} | init)
     record = Record()
-    options = {"precision": "64-true", "max_epochs": 1, "limit_train_batches": steps, "log_every_n_steps": 1}
+    options = {
+        "devices": 1,
+        "precision": "64-true",
+        "max_epochs": 1,
+        "limit_train_batches": steps,
+        "log_every_n_steps": 1,
+    }
     fitted = Trainer(
         accelerator="cpu",
-        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -5,6 +5,9 @@ examples of a step share (a count, a normaliser); then each micro-batch contribu
 gradients add up. So 1 x 64, 8 x 8 and 64 x 1 micro-batches, on one device or several, take the same step. Optimisation is Lightning's
 automatic one, so precision, gradient clipping and strategies are its own flags; gradients of all micro-batches but the last are
 accumulated inside `training_step`, where DistributedDataParallel does not synchronise yet.
+
+Objectives whose examples share more than a count look ahead: the log-probabilities of all micro-batches come first, without gradient,
+and `prepare` gets them. With a single micro-batch that pass is the training pass itself, and nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -24,6 +28,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
 from llome.data.batches import Batch
+from llome.data.datamodule import PropEnDataModule
+from llome.data.pairs import Kind
 from llome.errors import ConfigError, LlomeError
 from llome.losses.logps import completion_logps, count_correct
 from llome.policy.causal_lm import load_policy
@@ -33,6 +39,14 @@ class PolicyModule(LightningModule, ABC):
     """A policy in training. An objective names itself and implements `prepare` and `share`."""
 
     objective: ClassVar[str]
+    kind: ClassVar[Kind] = "pairs"
+    """The examples it learns from."""
+    looks_ahead: ClassVar[bool] = False
+    """Whether `prepare` needs the log-probabilities of the whole effective batch."""
+    per: ClassVar[Literal["token", "example"]] = "token"
+    """What its loss is a mean over, up to a factor; steps of validation count by it."""
+    scratch: Path | None = None
+    """Folder of this run, where what a resumed run cannot compute again is kept; the stage sets it."""
 
     def __init__(
         self, parent: str, *, optimizer: OptimizerCallable, warmup_steps: int = 0, random_seed: int = 0
@@ -55,10 +69,25 @@ class PolicyModule(LightningModule, ABC):
         self.step_loss: float | None = None
         """The objective over the last step's effective batch."""
         self._tokens, self._since = 0, time.perf_counter()
+        self._recorded: dict[tuple[str, str], list[Tensor]] = {}
+        self._validated: list[tuple[float, dict[tuple[str, str], float]]] = []
+
+    def setup(self, stage: str) -> None:
+        """Refuse examples of another kind."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, PropEnDataModule) and data.kind != self.kind:
+            raise ConfigError(
+                f"{type(self).__name__} learns from {self.kind}, but data.kind is {data.kind}; set data.kind to {self.kind}"
+            )
 
     @abstractmethod
-    def prepare(self, batch: list[Batch]) -> Tensor:
-        """What all examples of a step share, from the whole effective batch (all micro-batches of all ranks); no gradient."""
+    def prepare(self, batch: list[Batch], ahead: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """What all examples of a step share, from the whole effective batch (all micro-batches of all ranks); no gradient.
+
+        Args:
+            batch: the micro-batches of this rank.
+            ahead: log-probabilities and lengths, both (B, C), of each of them; empty unless the objective looks ahead.
+        """
 
     @abstractmethod
     def share(self, micro: Batch, logps: Tensor, lengths: Tensor, prepared: Tensor) -> Tensor:
@@ -96,9 +125,43 @@ class PolicyModule(LightningModule, ABC):
 
     def sum_over_ranks(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes; no gradient."""
-        reduced = self.trainer.strategy.reduce(value.detach(), reduce_op="sum")
+        reduced = self.trainer.strategy.reduce(value.detach().clone(), reduce_op="sum")  # it reduces in place
         assert isinstance(reduced, Tensor)
         return reduced
+
+    def max_over_ranks(self, value: Tensor) -> Tensor:
+        """The largest of a tensor over all processes, element by element; no gradient."""
+        reduced = self.trainer.strategy.reduce(value.detach().clone(), reduce_op="max")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def record(self, how: Literal["mean", "sum", "max"], **values: Tensor) -> None:
+        """Note values of a micro-batch that are logged, over the effective batch, by this name."""
+        for name, value in values.items():
+            self._recorded.setdefault((name, how), []).append(value.detach().flatten())
+
+    def _recorded_metrics(self) -> dict[tuple[str, str], float]:
+        """(name, how) -> value over the effective batch."""
+        metrics = {}
+        for (name, how), parts in self._recorded.items():
+            values = torch.cat(parts)
+            if how == "max":
+                metrics[name, how] = float(self.max_over_ranks(values.max()))
+            else:
+                total, count = self.sum_over_ranks(torch.stack([values.sum(), torch.ones_like(values).sum()])).tolist()
+                metrics[name, how] = total / count if how == "mean" else total
+        return metrics
+
+    def _look_ahead(self, batch: list[Batch]) -> list[tuple[Tensor, Tensor]]:
+        """Log-probabilities and lengths of all micro-batches; with gradient if there is only one."""
+        if not self.looks_ahead:
+            return []
+        if len(batch) == 1:
+            return [self.logps(batch[0], self(batch[0]))]
+        with torch.no_grad():
+            ahead = [self.logps(micro, self(micro)) for micro in batch]
+        self._seed_dropout()  # the training passes draw the same again
+        return ahead
 
     def _loss(self, micro: Batch, prepared: Tensor) -> Tensor:
         return self.share(micro, *self.logps(micro, self(micro)), prepared)
@@ -107,7 +170,9 @@ class PolicyModule(LightningModule, ABC):
         """Accumulate the gradient of the whole step but for its last micro-batch, whose loss Lightning takes on."""
         self._seed_dropout()
         self.trainer.optimizers[0].zero_grad()
-        prepared = self.prepare(batch)
+        self._recorded = {}
+        ahead = self._look_ahead(batch)
+        prepared = self.prepare(batch, ahead)
         world_size = self.trainer.world_size  # data parallelism averages gradients over ranks; shares are to be added
         total = torch.zeros(
             (), device=self.device, dtype=torch.float64 if self.dtype == torch.float64 else torch.float32
@@ -116,7 +181,8 @@ class PolicyModule(LightningModule, ABC):
             loss = self._loss(micro, prepared)
             total += loss.detach()
             self.trainer.strategy.backward(loss * world_size, None)
-        loss = self._loss(batch[-1], prepared)
+        once = len(batch) == len(ahead) == 1
+        loss = self.share(batch[0], *ahead[0], prepared) if once else self._loss(batch[-1], prepared)
         self.step_loss = float(self.sum_over_ranks(total + loss.detach()))
         self._rows = [micro["rows"] for micro in batch]
         self._stop_if_not_finite("loss", self.step_loss)
@@ -147,6 +213,7 @@ class PolicyModule(LightningModule, ABC):
             self.log_dict(
                 {"train/lr": optimizer.param_groups[0]["lr"], "train/grad_norm": norm, "train/tokens_per_second": rate}
             )
+            self.log_dict({f"train/{name}": value for (name, _), value in self._recorded_metrics().items()})
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of tokens a second."""
@@ -163,34 +230,46 @@ class PolicyModule(LightningModule, ABC):
 
     def validation_step(self, batch: list[Batch], batch_idx: int) -> None:
         """Add the objective's loss, and likelihood and accuracy of the (chosen) completions' tokens."""
-        prepared = self.prepare(batch)
-        sums = torch.zeros(4, device=self.device, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
+        self._recorded = {}
+        measured, correct = [], []
         for micro in batch:
             logits = self(micro)
-            logps, lengths = self.logps(micro, logits)
-            correct = count_correct(logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1))
-            loss = self.share(micro, logps, lengths, prepared)
-            sums += torch.stack(
-                [
-                    loss.to(sums),
-                    -logps[:, 0].sum().to(sums),
-                    correct.view(lengths.shape)[:, 0].sum().to(sums),
-                    lengths[:, 0].sum().to(sums),
-                ]
+            measured.append(self.logps(micro, logits))
+            right = count_correct(logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1))
+            correct.append(right.view(micro["input_ids"].shape[:2]))
+        prepared = self.prepare(batch, measured)
+        sums = torch.zeros(5, device=self.device, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
+        for micro, (logps, lengths), right in zip(batch, measured, correct, strict=True):
+            parts = (
+                self.share(micro, logps, lengths, prepared),
+                -logps[:, 0].sum(),
+                right[:, 0].sum(),
+                lengths[:, 0].sum(),
+                torch.ones_like(logps[:, 0]).sum(),
             )
-        loss, nll, correct, tokens = self.sum_over_ranks(sums)
-        self.val_loss.update(loss, weight=tokens)
+            sums += torch.stack([part.to(sums) for part in parts])
+        loss, nll, hits, tokens, examples = self.sum_over_ranks(sums)
+        weight = tokens if self.per == "token" else examples
+        self.val_loss.update(loss, weight=weight)
         self.val_nll.update(nll / tokens, weight=tokens)
-        self.val_accuracy.update(correct / tokens, weight=tokens)
+        self.val_accuracy.update(hits / tokens, weight=tokens)
+        self._validated.append((float(weight), self._recorded_metrics()))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means a token over all validation examples."""
+        """Log the means over all validation examples; every rank has the same numbers, and `sync_dist` says so to Lightning."""
         metrics = (self.val_loss, self.val_nll, self.val_accuracy)
         loss, nll, accuracy = (float(metric.compute()) for metric in metrics)
         for metric in metrics:
             metric.reset()
-        self.log("val/loss", loss, prog_bar=True)
-        self.log_dict({"val/perplexity": math.exp(min(nll, 700.0)), "val/token_accuracy": accuracy})
+        self.log("val/loss", loss, prog_bar=True, sync_dist=True)
+        shown = {"val/perplexity": math.exp(min(nll, 700.0)), "val/token_accuracy": accuracy}
+        total = sum(weight for weight, _ in self._validated)
+        for name, how in self._validated[0][1] if self._validated else ():
+            values = [(weight, recorded[name, how]) for weight, recorded in self._validated]
+            largest, mean = max(value for _, value in values), sum(weight * value for weight, value in values) / total
+            shown[f"val/{name}"] = largest if how == "max" else mean
+        self._validated = []
+        self.log_dict(shown, sync_dist=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of the settings; the learning rate rises over the warm-up and falls to zero at the last step, linearly."""
