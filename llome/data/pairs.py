@@ -109,10 +109,11 @@ def match_examples(
     examples = _cap_infeasible(examples, sequences, scores, max_infeasible, random_seed)
     if not len(examples):
         feasible = int(np.isfinite(scores).sum())
+        remedy = "max_infeasible" if matched else "max_distance or num_neighbours"
         raise LlomeError(
             f"no training {kind}: of {len(sequences)} labelled sequences ({feasible} feasible), {int(near.any(axis=1).sum())} have a"
             f" neighbour within {max_distance} of the length, {int(better.any(axis=1).sum())} a better one, {matched} {kind} matched and"
-            f" none is left under max_infeasible {max_infeasible}; raise max_distance or num_neighbours, or give more labels"
+            f" none is left under max_infeasible {max_infeasible}; raise {remedy}, or give more labels"
         )
     return examples
 
