@@ -44,7 +44,7 @@ def run(name, parent, labeled, **options):
     return fit(parent, labeled, **options)
 
 
-def equal(got, want, within=1e-10):
+def assert_equal(got, want, within=1e-10):
     assert len(got.gradients) == len(want.gradients) == 3
     for one, other in zip(got.gradients, want.gradients, strict=True):
         assert other.abs().max() > 1e-3
@@ -56,13 +56,13 @@ def equal(got, want, within=1e-10):
 def test_micro_batches_take_the_same_step(policy, labeled, name, options):
     whole = run(name, policy, labeled, **options)[0]
     for size in (8, 1):
-        equal(run(name, policy, labeled, data={"micro_batch_size": size}, **options)[0], whole)
+        assert_equal(run(name, policy, labeled, data={"micro_batch_size": size}, **options)[0], whole)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_micro_batches_of_a_text_tokenizer(text_policy_path, labeled, name):
     whole = run(name, text_policy_path, labeled)[0]
-    equal(run(name, text_policy_path, labeled, data={"micro_batch_size": 8})[0], whole)
+    assert_equal(run(name, text_policy_path, labeled, data={"micro_batch_size": 8})[0], whole)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

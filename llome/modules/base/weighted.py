@@ -50,13 +50,27 @@ class WeightedModule(ReferenceModule):
         super().__init__(parent, optimizer=optimizer, warmup_steps=warmup_steps, random_seed=random_seed)
         self.lambda_, self.reward, self.weights, self.average = lambda_, reward, weights, average
 
+    @staticmethod
     @abstractmethod
-    def terms(self, logps: Tensor, lengths: Tensor, rewards: Tensor) -> Tensor:
+    def terms(logps: Tensor, lengths: Tensor, rewards: Tensor) -> Tensor:
         """(B,) what is weighted."""
 
+    @staticmethod
     @abstractmethod
-    def losses(self, logps: Tensor, lengths: Tensor, micro: Batch, prepared: Tensor) -> Tensor:
-        """(B,) shares of the step's loss."""
+    def loss(
+        logps: Tensor,
+        lengths: Tensor,
+        ref_logps: Tensor,
+        rewards: Tensor,
+        *,
+        lambda_: float,
+        log_normaliser: Tensor,
+        baseline: Tensor,
+        count: Tensor | float,
+        weights: Weights = "gradient",
+        average: Average = "sum",
+    ) -> Tensor:
+        """(B,) shares of the step's loss; arguments as those of `marge_loss`."""
 
     def on_fit_start(self) -> None:
         """Reference and reward of every example."""
@@ -81,11 +95,20 @@ class WeightedModule(ReferenceModule):
 
     def share(self, micro: Batch, logps: Tensor, lengths: Tensor, prepared: Tensor) -> Tensor:
         """Its weighted terms, and lambda times its part of the mean -log pi / |y|."""
-        losses = self.losses(logps[:, 0], lengths[:, 0], micro, prepared)
-        held, rewards = (
-            self.lambda_ * reference_terms(logps[:, 0], lengths[:, 0]) / prepared[2],
-            self.rewards[micro["rows"]],
+        rewards = self.rewards[micro["rows"]]
+        losses = self.loss(
+            logps[:, 0],
+            lengths[:, 0],
+            self.reference_of(micro)[:, 0],
+            rewards,
+            lambda_=self.lambda_,
+            log_normaliser=prepared[0],
+            baseline=prepared[1],
+            count=prepared[2],
+            weights=self.weights,
+            average=self.average,
         )
+        held = self.lambda_ * reference_terms(logps[:, 0], lengths[:, 0]) / prepared[2]
         self.record("sum", target_term=losses - held, reference_term=held)
         self.record("mean", log_ratio=logps - self.reference_of(micro), rewards=rewards)
         self.record("max", rewards_max=rewards)
