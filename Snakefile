@@ -8,6 +8,7 @@ and end early at regret 0 or a spent budget. Profile: profiles/default.
 """
 
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 from llome import paths
 from llome.errors import LlomeError
 from llome.experiment import check_experiment
+from llome.search import read_grid
 
 try:
     if not config:
@@ -52,6 +54,8 @@ onsuccess:
 
 wildcard_constraints:
     rep=r"\d+",
+    objective=r"[a-z]+",
+    point=r"\d+",
     history=r"[a-z]+[1-9]\d*(-[a-z]+[1-9]\d*)*",
 
 
@@ -74,6 +78,7 @@ rule report:
         "llome report --experiment {input.experiment:q} > {log:q} 2>&1"
 
 
+include: "rules/search.smk"
 include: "rules/round.smk"
 
 

@@ -29,6 +29,8 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "seed": ("llome.stages.seed", "seed", "label the first sequences with the genetic algorithm, or carry it on"),
     "base": ("llome.stages.base", "base", "make the starting policy"),
     "train": ("llome.stages.train", "train", "train a policy on labelled tables (train fit --config ...)"),
+    "grid": ("llome.stages.search", "write_point", "write one point of a hyperparameter search for `llome train`"),
+    "choose": ("llome.stages.search", "choose", "choose the best trained point of a hyperparameter search"),
     "refine": ("llome.stages.refine", "refine", "let a policy edit its best sequences, iteration by iteration"),
     "filter": ("llome.stages.filter", "filter_proposals", "choose the proposals that go to the oracle"),
     "label": ("llome.stages.label", "label", "call the oracle on the chosen proposals"),
@@ -199,7 +201,7 @@ def _join_lists(parser: ArgumentParser, args: list[str]) -> list[str]:
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    from llome.experiment import nearest
+    from llome.settings import nearest
 
     return nearest(name, known)
 

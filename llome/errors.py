@@ -13,6 +13,10 @@ class ConfigError(LlomeError):
     """A setting is missing, unknown or impossible."""
 
 
+class DivergedError(LlomeError):
+    """A loss or gradient of a training is no longer finite."""
+
+
 class TableError(LlomeError):
     """A table or JSON file is corrupt, of another kind, or breaks an invariant of its schema."""
 

@@ -8,38 +8,16 @@ the file, the key and the remedy.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
 
 from llome import paths
 from llome.errors import ConfigError
 from llome.provenance import derive_seed, read_json
-
-SCHEMAS = Path(__file__).resolve().parent.parent / "configs" / "schema"
-_KINDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text",
-    "integer": "an integer",
-    "number": "a number",
-    "null": "null",
-}
-_OF = {
-    dict: "a mapping",
-    list: "a list",
-    str: "text",
-    bool: "true or false",
-    int: "an integer",
-    float: "a number",
-    type(None): "null",
-}
+from llome.search import read_grid
+from llome.settings import check_shape, nearest, read_yaml
 
 
 @dataclass(frozen=True)
@@ -54,6 +32,7 @@ class Experiment:
     refine: str
     filter: str
     schedules: list[list[dict[str, int]]]
+    tune: dict[str, str] = field(default_factory=dict)
     replicates: int = 1
     random_seed: int = 0
     train_on: str = "last"
@@ -87,6 +66,20 @@ class Experiment:
         rounds = -(-counted // self.population)
         return rounds if self.budget is None else min(rounds, self.budget // self.population)
 
+    def values_from(self, objective: str) -> str | None:
+        """The objective whose search sets the values of `objective`: itself, another one, or none."""
+        source = self.tune.get(objective)
+        return None if source is None else source if source in self.tune else objective
+
+    @property
+    def searches(self) -> dict[str, str]:
+        """The grid of each objective that is searched."""
+        return {objective: file for objective, file in self.tune.items() if self.values_from(objective) == objective}
+
+    def first_round(self, objective: str) -> str:
+        """The first round of `objective` in the first schedule that has one: where its search starts."""
+        return next(h for last in self.histories for h in paths.lineage(last) if paths.objective(h) == objective)
+
     def stage_seed(self, replicate: int, history: str, stage: str) -> int:
         """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds."""
         return derive_seed(self.random_seed, replicate, history, stage)
@@ -109,73 +102,18 @@ def load_experiment(path: str | Path) -> Experiment:
 
 def check_experiment(settings: Any, where: str) -> Experiment:
     """Check the mapping of an experiment file, which `where` names in messages. Raises ConfigError."""
-    _check_shape(settings, "experiment", where)
+    check_shape(settings, "experiment", where)
     experiment = Experiment(**settings)
     _check_schedules(experiment, where)
+    _check_searches(experiment, where)
     for key, file in _files(experiment):
         if not Path(file).is_file():
             raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
-    _check_shape(read_yaml(experiment.oracle), "oracle", experiment.oracle)
+    check_shape(read_yaml(experiment.oracle), "oracle", experiment.oracle)
+    for objective, grid in experiment.searches.items():
+        read_grid(grid, experiment.train[objective])
     _check_budget(experiment, where)
     return experiment
-
-
-def _check_shape(settings: Any, schema: str, where: str) -> None:
-    """Check settings against configs/schema/{schema}.json. Raises ConfigError on the first fault."""
-    errors = list(Draft202012Validator(read_json(SCHEMAS / f"{schema}.json")).iter_errors(settings))
-    if errors:
-        # an unknown key before all else: a misspelt key is also a missing one
-        first = min(
-            errors, key=lambda error: (error.validator != "additionalProperties", [str(p) for p in error.absolute_path])
-        )
-        raise ConfigError(f"{where}: {_explain(first)}")
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file. Raises ConfigError, naming the file and the line, where it is missing or no YAML."""
-    try:
-        return yaml.safe_load(Path(path).read_text())
-    except OSError as err:
-        raise ConfigError(f"cannot read {path}: {err.strerror}") from err
-    except (UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(f"{path} is no valid YAML: {' '.join(str(err).split())}") from err
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`", did you mean 'x'?"` for the known name most like `name`, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _explain(error: ValidationError) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    lead = f"{place}: " if place else ""
-    value, rule = error.instance, error.validator_value
-    about = f" ({error.schema['description']})" if "description" in error.schema else ""
-    match error.validator:
-        case "additionalProperties":
-            known = error.schema["properties"]
-            unknown = next(key for key in value if key not in known)
-            hint = nearest(str(unknown), known) or f"; the keys are {', '.join(known)}"
-            return f"{lead}unknown key {unknown!r}{hint}"
-        case "required":
-            missing = next(key for key in rule if key not in value)
-            described = error.schema["properties"][missing].get("description", "")
-            return f"{lead}the key {missing!r} is missing: {described}"
-        case "type":
-            wanted = " or ".join(_KINDS[kind] for kind in ([rule] if isinstance(rule, str) else rule))
-            return f"{lead}{value!r} is {_OF.get(type(value), 'of another type')}, expected {wanted}{about}"
-        case "enum":
-            return f"{lead}{value!r} is none of {', '.join(map(str, rule))}{about}"
-        case "minItems":
-            return f"{lead}an empty schedule: name at least one round, such as [sft: 5]"
-        case "minProperties" | "maxProperties":
-            return f"{lead}{value!r}: expected one objective with its value, such as sft: 5{about}"
-        case "minimum":
-            return f"{lead}{value!r} is too small, expected at least {rule}{about}"
-        case "pattern":
-            return f"{lead}{value!r} is no name that can be used here{about or ': lower-case letters only'}"
-    return f"{lead}{error.message}"
 
 
 def _check_schedules(experiment: Experiment, where: str) -> None:
@@ -193,9 +131,39 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
         seen[history] = i
 
 
+def _check_searches(experiment: Experiment, where: str) -> None:
+    used = {paths.objective(history) for last in experiment.histories for history in paths.lineage(last)}
+    for objective, source in experiment.tune.items():
+        for name in (objective, experiment.values_from(objective)):
+            if name not in used:
+                raise ConfigError(
+                    f"{where}: tune.{objective}: no schedule has a round of {name!r}{nearest(str(name), used)}; drop the entry"
+                )
+        if source in experiment.tune and experiment.values_from(source) != source:
+            raise ConfigError(
+                f"{where}: tune.{objective} takes over from {source!r}, which has no grid of its own; name one that has"
+            )
+        before, waiting = {objective}, [objective]
+        while waiting:  # the rounds that its search starts from, and what they wait for in turn
+            searched = experiment.values_from(waiting.pop())
+            needed = (
+                {paths.objective(h) for h in paths.lineage(paths.parent(experiment.first_round(searched)))}
+                if searched
+                else set()
+            )
+            if objective in needed:
+                raise ConfigError(
+                    f"{where}: tune.{objective}: its search would start from a round of {objective!r} itself;"
+                    f" let a schedule that comes to {searched!r} without it stand first"
+                )
+            waiting += needed - before
+            before |= needed
+
+
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
     named = [(key, str(getattr(experiment, key))) for key in ("oracle", "seed", "base", "refine", "filter")]
-    return named + [(f"train.{objective}", file) for objective, file in experiment.train.items()]
+    named += [(f"train.{objective}", file) for objective, file in experiment.train.items()]
+    return named + [(f"tune.{objective}", file) for objective, file in experiment.searches.items()]
 
 
 def _nearest_file(file: str) -> str:

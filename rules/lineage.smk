@@ -3,6 +3,8 @@
 LAYOUT = paths.Layout("results", EXPERIMENT.name)
 SEED, GA, BASE = (LAYOUT.round("{rep}", name) for name in (paths.SEED, "ga", "base"))
 ROUND = LAYOUT.round("{rep}", "{history}")
+TUNE = LAYOUT.root / "tune"
+GRIDS = {name: len(read_grid(grid)) for name, grid in EXPERIMENT.searches.items()}
 BUDGET = "" if EXPERIMENT.budget is None else f"--budget {EXPERIMENT.budget}"
 
 
@@ -31,6 +33,27 @@ def labeled_before(wc):
 def training_tables(wc):
     """What a round trains on: the last round's labels, as in the paper, or all labels so far."""
     return labeled_before(wc) if EXPERIMENT.train_on == "all" else labeled_before(wc)[-1:]
+
+
+def chosen_values(wc):
+    """The values that a search has chosen for the round's objective, where the experiment has one."""
+    source = EXPERIMENT.values_from(paths.objective(wc.history))
+    return [] if source is None else TUNE / source / "values.yaml"
+
+
+def searched_from(wc):
+    """The policy that the objective's first round starts from, in replicate 0."""
+    before = paths.parent(EXPERIMENT.first_round(wc.objective))
+    return LAYOUT.round(0, "base" if before == paths.SEED else before) / "model" / "llome.json"
+
+
+def point_policies(wc):
+    return [TUNE / wc.objective / f"p{n:03d}" / "model" / "llome.json" for n in range(1, GRIDS[wc.objective] + 1)]
+
+
+def split_seed(wc):
+    """The training seed of the schedule's first round, whose held-out sources are the search's too."""
+    return EXPERIMENT.stage_seed(0, paths.lineage(EXPERIMENT.first_round(wc.objective))[0], "train")
 
 
 def chain_summaries(wc):

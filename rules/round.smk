@@ -4,6 +4,7 @@
 rule train:
     input:
         config=lambda wc: EXPERIMENT.train[paths.objective(wc.history)],
+        values=chosen_values,
         parent=parent_policy,
         labeled=training_tables,
     output:
@@ -14,13 +15,14 @@ rule train:
         ROUND / "benchmarks" / "train.tsv"
     threads: 2
     params:
+        values=lambda wc, input: f"--config {shlex.quote(str(input.values))}" if input.values else "",
         parent=subpath(input.parent, parent=True),
         out=subpath(output[0], parent=True),
         seed=stage_seed("train"),
     message:
         "r{wildcards.rep} {wildcards.history}: training"
     shell:
-        "llome train fit --config {input.config:q} --parent {params.parent:q} --labeled {input.labeled:q}"
+        "llome train fit --config {input.config:q} {params.values} --parent {params.parent:q} --labeled {input.labeled:q}"
         " --out {params.out:q} --random_seed {params.seed} > {log:q} 2>&1"
 
 

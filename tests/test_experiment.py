@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from llome.errors import ConfigError
-from llome.experiment import SCHEMAS, check_experiment, load_experiment
+from llome.experiment import check_experiment, load_experiment
+from llome.settings import SCHEMAS
 
 GOOD: dict[str, Any] = {
     "name": "demo",
@@ -24,6 +25,7 @@ GOOD: dict[str, Any] = {
     "refine": "refine.yaml",
     "filter": "filter.yaml",
     "schedules": [[{"sft": 5}], [{"sft": 1}, {"marge": 9}]],
+    "tune": {"marge": "grid.yaml"},
     "replicates": 2,
     "random_seed": 7,
     "train_on": "last",
@@ -37,6 +39,8 @@ def stage_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("oracle", "base", "refine", "sft", "marge"):
         (tmp_path / f"{name}.yaml").write_text("{}\n")
     (tmp_path / "oracle.yaml").write_text("name: ehrlich\n")
+    (tmp_path / "marge.yaml").write_text("model: {lr: 1}\n")
+    (tmp_path / "grid.yaml").write_text("grid: {model.lr: [1, 2]}\n")
     (tmp_path / "seed.yaml").write_text("rounds: 10\npopulation: 1000\n")
     (tmp_path / "filter.yaml").write_text("k: 2000\n")
 
@@ -54,7 +58,7 @@ def test_a_good_experiment() -> None:
     assert experiment.histories == ["sft5", "sft1-marge9"]
     assert experiment.as_dict() == GOOD
     defaults = check_experiment(
-        {k: v for k, v in GOOD.items() if k not in ("replicates", "random_seed", "budget")}, "x"
+        {k: v for k, v in GOOD.items() if k not in ("tune", "replicates", "random_seed", "budget")}, "x"
     )
     assert (defaults.replicates, defaults.random_seed, defaults.budget) == (1, 0, None)
 
@@ -77,8 +81,11 @@ def test_a_good_experiment() -> None:
         (changed(train={}), "train: {}: expected one objective with its value"),
         (changed(train={"SFT": "sft.yaml"}), "train: 'SFT' is no name that can be used here: lower-case letters only"),
         (changed(train={"sft": 3}), "train.sft: 3 is an integer, expected text"),
-        (changed(schedules=[]), "schedules: an empty schedule: name at least one round, such as [sft: 5]"),
-        (changed(schedules=[[{"sft": 1}], []]), "schedules[1]: an empty schedule"),
+        (changed(schedules=[]), "schedules: an empty list, expected at least one entry (lists of rounds"),
+        (
+            changed(schedules=[[{"sft": 1}], []]),
+            "schedules[1]: an empty list, expected at least one entry (a schedule names at least one round, such as [sft: 5])",
+        ),
         (changed(schedules=[{"sft": 1}]), "schedules[0]: {'sft': 1} is a mapping, expected a list"),
         (changed(schedules=[[{"sft": "five"}]]), "schedules[0][0].sft: 'five' is text, expected an integer"),
         (changed(schedules=[[{"sft": 0}]]), "schedules[0][0].sft: 0 is too small, expected at least 1"),
@@ -101,6 +108,16 @@ def test_a_good_experiment() -> None:
             changed(budget=11_999),
             "budget: 11999 counted evaluations do not pay for the seeds (10000: rounds x population in seed.yaml) and one"
             " batch (2000: k in filter.yaml); give at least 12000, or null",
+        ),
+        (changed(tune={"marge": "nowhere.yaml"}), "tune.marge: there is no file nowhere.yaml"),
+        (changed(tune={"dpo": "grid.yaml"}), "tune.dpo: no schedule has a round of 'dpo'; drop the entry"),
+        (
+            changed(tune={"marge": "sft", "sft": "marge"}),
+            "tune.marge takes over from 'sft', which has no grid of its own; name one that has",
+        ),
+        (
+            changed(tune={"sft": "marge", "marge": "grid.yaml"}),
+            "tune.sft: its search would start from a round of 'sft' itself; let a schedule that comes to 'marge' without it",
         ),
         (None, "None is null, expected a mapping"),
         ([], "[] is a list, expected a mapping"),
@@ -135,6 +152,30 @@ def test_stage_files_that_cannot_be_right_are_refused(file: str, text: str, mess
         check_experiment(GOOD, "exp.yaml")
 
 
+def test_a_search_says_whose_values_an_objective_takes_and_where_it_starts() -> None:
+    Path("sft.yaml").write_text("model: {lr: 1}\n")
+    schedules = [[{"sft": 2}, {"marge": 1}], [{"sft": 1}, {"marge": 9}], [{"sft": 1}, {"other": 1}]]
+    train = {**GOOD["train"], "other": "marge.yaml"}
+    experiment = check_experiment(
+        changed(schedules=schedules, train=train, tune={"sft": "grid.yaml", "marge": "grid.yaml", "other": "marge"}),
+        "x",
+    )
+    assert experiment.searches == {"sft": "grid.yaml", "marge": "grid.yaml"}
+    assert [experiment.values_from(name) for name in ("sft", "marge", "other", "dpo")] == [
+        "sft",
+        "marge",
+        "marge",
+        None,
+    ]
+    assert [experiment.first_round(name) for name in ("sft", "marge")] == ["sft1", "sft2-marge1"]
+
+
+def test_a_grid_of_unset_settings_is_refused() -> None:
+    Path("grid.yaml").write_text("grid: {model.lrate: [1]}\n")
+    with pytest.raises(ConfigError, match=r"grid varies 'model.lrate', which marge.yaml does not set, did you mean"):
+        check_experiment(GOOD, "exp.yaml")
+
+
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot read .*nowhere\.yaml: No such file"):
         load_experiment(tmp_path / "nowhere.yaml")
@@ -153,7 +194,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_the_baseline_counts_what_the_longest_schedule_counts(schedules: Any, budget: int | None, rounds: int) -> None:
-    assert check_experiment(changed(schedules=schedules, budget=budget), "x").baseline_rounds == rounds
+    assert check_experiment(changed(schedules=schedules, budget=budget, tune={}), "x").baseline_rounds == rounds
 
 
 def test_the_baseline_never_counts_less_than_the_longest_schedule() -> None:
@@ -188,7 +229,7 @@ def test_shipped_experiments_are_valid(path: Path, root: Path, monkeypatch: pyte
     monkeypatch.chdir(root)
     experiment = load_experiment(path)
     assert experiment.name == path.stem
-    assert experiment.as_dict().keys() == yaml.safe_load(path.read_text()).keys()
+    assert experiment.as_dict().keys() - {"tune"} == yaml.safe_load(path.read_text()).keys() - {"tune"}
 
 
 def test_the_oracle_schema_names_the_arguments_of_the_constructor() -> None:

@@ -1,7 +1,11 @@
-"""A finished training becomes Hugging Face directories: the last policy and the best one (lowest validation loss)."""
+"""A finished training becomes Hugging Face directories: the last policy and the best one (lowest validation loss).
+
+A training that is one point of a search leaves its facts alone, and leaves them even where it diverged: that is its result.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,23 +14,24 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from llome.callbacks.resume import ResumeCallback
 from llome.data.datamodule import PropEnDataModule
+from llome.errors import DivergedError
 from llome.modules.base import PolicyModule
-from llome.policy.causal_lm import PolicyCard, save_policy
+from llome.policy.causal_lm import PolicyCard, save_card, save_policy
 
-_VALIDATED = ("loss", "perplexity", "token_accuracy", "parsed", "right_length", "in_range", "novel")
+_VALIDATED = ("loss", "perplexity", "token_accuracy", "parsed", "right_length", "in_range", "valid", "novel")
 
 
 class ExportCallback(Callback):
     """Writes `out` when training has ended well, and the other policy beside it as `{out}-best` or `{out}-last`."""
 
     def __init__(
-        self, out: Path, which: Literal["last", "best"], *, parent: str, data: str, settings: dict[str, Any]
+        self, out: Path, which: Literal["last", "best", "facts"], *, parent: str, data: str, settings: dict[str, Any]
     ) -> None:
         """Note what the cards say.
 
         Args:
             out: directory of the chosen policy.
-            which: the policy that is chosen.
+            which: the policy that is chosen; facts: none, and `out` holds the card alone.
             parent: hash of the parent policy.
             data: hash of the labelled tables.
             settings: resolved settings of the training.
@@ -40,26 +45,39 @@ class ExportCallback(Callback):
             return
         assert isinstance(pl_module, PolicyModule)
         resume = next(callback for callback in trainer.callbacks if isinstance(callback, ResumeCallback))  # type: ignore[attr-defined]
+        card = self._card(trainer, pl_module, resume)
+        if self.which == "facts":
+            save_card(self.out, card)
+            return
         directories = {
             "last": self.out.with_name(f"{self.out.name}-last"),
             "best": self.out.with_name(f"{self.out.name}-best"),
         }
         directories[self.which if resume.best_step else "last"] = self.out
-        facts = self._facts(trainer, pl_module, resume)
         for name in ("last", "best") if resume.best_step else ("last",):
             if name == "best" and resume.best_step < trainer.global_step:
                 assert resume.folder is not None
                 state = torch.load(resume.folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
                 pl_module.load_state_dict(state)
-            card = PolicyCard(
-                objective=pl_module.objective,
-                domain=pl_module.card.domain,
-                parent=self.parent,
-                data=self.data,
-                settings=self.settings,
-                facts=facts | {"exported": name},
-            )
-            save_policy(directories[name], pl_module.policy, pl_module.tokenizer, card)
+            exported = replace(card, facts=card.facts | {"exported": name})
+            save_policy(directories[name], pl_module.policy, pl_module.tokenizer, exported)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Of a search's point that diverged: the message, and no losses."""
+        if self.which == "facts" and isinstance(exception, DivergedError) and trainer.is_global_zero:
+            assert isinstance(pl_module, PolicyModule)
+            card = self._card(trainer, pl_module, ResumeCallback())
+            save_card(self.out, replace(card, facts=card.facts | {"train_loss": None, "failed": str(exception)}))
+
+    def _card(self, trainer: Trainer, module: PolicyModule, resume: ResumeCallback) -> PolicyCard:
+        return PolicyCard(
+            objective=module.objective,
+            domain=module.card.domain,
+            parent=self.parent,
+            data=self.data,
+            settings=self.settings,
+            facts=self._facts(trainer, module, resume),
+        )
 
     def _facts(self, trainer: Trainer, module: PolicyModule, resume: ResumeCallback) -> dict[str, Any]:
         data = trainer.datamodule  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ _LIST = re.compile(r"\s*\[\s*(\d+(?:\s*,\s*\d+)*)\s*\]\s*", re.ASCII)
 
 
 class ValidityCallback(Callback):
-    """Logs `val/parsed`, `val/right_length`, `val/in_range` and `val/novel` with the validations of the last epoch."""
+    """Logs `val/parsed`, `val/right_length`, `val/in_range`, `val/valid` and `val/novel` with the validations of the last epoch."""
 
     def __init__(self, num_prompts: int = 100) -> None:
         """Note how much to decode.
@@ -60,16 +60,18 @@ def validity(codec: SequenceCodec, ids: np.ndarray, prompts: np.ndarray, sequenc
         sequences: (N, L) sequences read from the completions; rows of -1 where they could not be.
 
     Returns:
-        parsed (a list of numbers that ends), right_length and in_range (parsed, and of length L or of elements below V), novel
-        (all of these, and not the prompt again); each a share of N.
+        parsed (a list of numbers that ends), right_length and in_range (parsed, and of length L or of elements below V), valid
+        (all of these), novel (valid, and not the prompt again); each a share of N.
     """
     lists = _read_lists(codec, ids)
     readable = [values for values in lists if values is not None]
-    novel = (sequences >= 0).all(axis=1) & (sequences != prompts).any(axis=1)
+    valid = (sequences >= 0).all(axis=1)
+    novel = valid & (sequences != prompts).any(axis=1)
     counts = {
         "parsed": len(readable),
         "right_length": sum(len(values) == codec.length for values in readable),
         "in_range": sum(max(values) < codec.num_states for values in readable),
+        "valid": int(valid.sum()),
         "novel": int(novel.sum()),
     }
     return {name: count / len(ids) for name, count in counts.items()}

@@ -97,6 +97,13 @@ def save_policy(directory: str | Path, model: Any, tokenizer: Any, card: PolicyC
         write_json(temporary / MODEL_MARKER, asdict(card) | {"files": files})
 
 
+def save_card(directory: str | Path, card: PolicyCard) -> None:
+    """Write a directory that holds a card and no policy: the facts of a training whose weights nobody needs."""
+    with replacing(directory) as temporary:
+        temporary.mkdir()
+        write_json(temporary / MODEL_MARKER, asdict(card))
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

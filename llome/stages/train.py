@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llome import __version__
-from llome.errors import ConfigError, LlomeError
+from llome.errors import ConfigError, DivergedError, LlomeError
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
@@ -29,12 +29,12 @@ usage: llome train fit --config YAML --parent MODEL --labeled TABLE [TABLE ...] 
 
 Train a policy on matched pairs of labelled tables and write it as a Hugging Face directory.
 
-  --config YAML         the objective and all its settings: configs/train/*.yaml
+  --config YAML         the objective and all its settings: configs/train/*.yaml; a second one overlays the first
   --parent MODEL        policy directory to start from
   --labeled TABLE ...   labelled tables, matched as one
   --out MODEL           directory of the trained policy; the best (or last) one lies beside it
   --random_seed N       of ties, choices, split and order
-  --export last|best    which policy --out is (default: last)
+  --export last|best    which policy --out is (default: last); facts: none, only what it measured, for a search
 
   llome train fit --help            every setting of the trainer, the checkpoints and the validity check
   llome train fit --model.help SFTModule            every setting of an objective
@@ -129,7 +129,12 @@ def _cli(args: list[str]) -> LightningCLI:
             parser.add_argument("--labeled", type=str, nargs="+", required=True, help="labelled tables, matched as one")
             parser.add_argument("--out", type=str, required=True, help="directory of the trained policy")
             parser.add_argument("--random_seed", type=int, default=0, help="of ties, choices, split and order")
-            parser.add_argument("--export", type=Literal["last", "best"], default="last", help="which policy --out is")
+            parser.add_argument(
+                "--export",
+                type=Literal["last", "best", "facts"],
+                default="last",
+                help="which policy --out is; facts: none",
+            )
 
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_lightning_class_args(ResumeCallback, "checkpoint")
@@ -200,7 +205,12 @@ def _cli(args: list[str]) -> LightningCLI:
             callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
             if resume.last is not None and self.trainer.is_global_zero:
                 print(f"llome train: going on from {resume.last}", file=sys.stderr)
-            self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
+            try:
+                self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
+            except DivergedError as err:
+                if which != "facts":
+                    raise
+                print(f"llome train: {err}", file=sys.stderr)  # that is this point's result
             if self.trainer.is_global_zero:
                 for stale in scratch.glob(f"{self.out.name}-*"):
                     shutil.rmtree(stale, ignore_errors=True)

@@ -32,7 +32,7 @@ def test_text(text_policy_path):
         f"[99]{end}",
     ]
     shares = shares_of(text_policy_path, texts, [[1] * 8] * 8)
-    assert shares == {"parsed": 5 / 8, "right_length": 3 / 8, "in_range": 3 / 8, "novel": 1 / 8}
+    assert shares == {"parsed": 5 / 8, "right_length": 3 / 8, "in_range": 3 / 8, "valid": 2 / 8, "novel": 1 / 8}
 
 
 def test_compact(policy):
@@ -45,7 +45,7 @@ def test_compact(policy):
         "1 2 3 4 5 6 7 8",
     ]
     shares = shares_of(policy, texts, [[1] * 8] * 6)
-    assert shares == {"parsed": 3 / 6, "right_length": 2 / 6, "in_range": 3 / 6, "novel": 1 / 6}
+    assert shares == {"parsed": 3 / 6, "right_length": 2 / 6, "in_range": 3 / 6, "valid": 2 / 6, "novel": 1 / 6}
 
 
 def test_number_of_prompts():

@@ -70,6 +70,22 @@ def test_a_round_trains_on_what_the_experiment_says(clone: Clone, train_on: str,
     assert given == [f"results/tiny/r0/{name}/labeled.parquet" for name in tables]
 
 
+def test_a_search_comes_before_the_objective_that_needs_it(clone: Clone) -> None:
+    train = {"sft": "configs/train/sft_tiny.yaml", "marge": "configs/train/marge_tiny.yaml"}
+    changes = {
+        "train": {**train, "control": train["marge"]},
+        "schedules": [[{"sft": 1}, {"marge": 1}], [{"sft": 1}, {"control": 1}]],
+        "tune": {"marge": "configs/tune/tiny.yaml", "control": "marge"},
+    }
+    config = write_experiment(clone, **changes)
+    search = {"point": 2, "try_point": 2, "choose": 1, "oracle": 1, "seed": 1, "base": 1, "train": 1}
+    assert clone.plan("tune", config=config) == {"tune": 1, **search}
+    for history in ("sft1-marge1", "sft1-control1"):
+        plan = clone.plan(f"results/tiny/r0/{history}/model/llome.json", config=config)
+        assert plan == {**search, "train": 2, **dict.fromkeys(["refine", "filter", "label"], 1)}
+    assert "choose" not in clone.plan("results/tiny/r0/sft1/model/llome.json", config=config)
+
+
 def test_chains_run_side_by_side(clone: Clone) -> None:
     plan = clone.plan(config=write_big_experiment(clone))
     assert plan == {
@@ -93,7 +109,7 @@ def test_a_large_plan_is_drawn_up_in_seconds(clone: Clone) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedules": []}, "schedules: an empty schedule: name at least one round, such as [sft: 5]"),
+        ({"schedules": []}, "schedules: an empty list, expected at least one entry (lists of rounds"),
         ({"budget": 1}, "budget: 1 counted evaluations do not pay for the seeds"),
         ({"replicate": 1}, "unknown key 'replicate', did you mean 'replicates'?"),
         (

@@ -223,3 +223,24 @@ def test_a_killed_workflow_takes_its_stage_along_and_is_resumed(copy: Clone) -> 
     ):
         path = str(copy.folder / "results/tiny/r0" / finished_before)
         assert now[path] == before[path]
+
+
+def test_a_search_feeds_the_rounds(root: Path, tmp_path: Path) -> None:
+    clone = Clone.make(root, tmp_path / "searched")
+    base = clone.folder / "configs/base/tiny.yaml"
+    base.write_text(yaml.safe_dump(yaml.safe_load(base.read_text()) | {"warmup_steps": 300}))  # or no output is valid
+    settings = yaml.safe_load((clone.folder / "configs/experiments/tiny.yaml").read_text())
+    settings |= {"name": "searched", "schedules": [[{"sft": 1}]], "tune": {"sft": "configs/tune/tiny.yaml"}}
+    (clone.folder / "searched.yaml").write_text(yaml.safe_dump(settings))
+    grid = {"model.init_args.optimizer.init_args.lr": [1.0e-9, 5.0e-3]}  # the first learns nothing
+    (clone.folder / "configs/tune/tiny.yaml").write_text(yaml.safe_dump({"grid": grid, "min_valid": 0.0}))
+    run = clone.snakemake(config="searched.yaml")
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = clone.folder / "results/searched"
+    chosen = yaml.safe_load((results / "tune/sft/values.yaml").read_text())
+    assert chosen == {"model": {"init_args": {"optimizer": {"init_args": {"lr": 5.0e-3}}}}}
+    card = read_json(results / "r0/sft1/model/llome.json")
+    assert card["settings"]["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 5.0e-3
+    points = [read_json(results / f"tune/sft/p00{n}/model/llome.json")["facts"]["val_loss"] for n in (1, 2)]
+    assert points[0] > points[1] == pytest.approx(card["facts"]["val_loss"], rel=1e-4)  # same seed, split and settings: the same training
+    assert clone.plan("tune", config="searched.yaml") == {}

@@ -30,7 +30,7 @@ from torchmetrics import MeanMetric
 from llome.data.batches import Batch
 from llome.data.datamodule import PropEnDataModule
 from llome.data.pairs import Kind
-from llome.errors import ConfigError, LlomeError
+from llome.errors import ConfigError, DivergedError
 from llome.losses.logps import completion_logps, count_correct
 from llome.policy.causal_lm import load_policy
 
@@ -223,7 +223,7 @@ class PolicyModule(LightningModule, ABC):
         if not math.isfinite(value):
             rows = torch.cat(self._rows).tolist()
             shown = ", ".join(map(str, rows[:16])) + (f", ... ({len(rows)} in all)" if len(rows) > 16 else "")
-            raise LlomeError(
+            raise DivergedError(
                 f"the {name} is {value} at step {self.global_step + 1}, examples {shown}; lower the learning rate, clip gradients"
                 " (--trainer.gradient_clip_val 1) or train in higher precision; no step was taken from it"
             )

@@ -1,0 +1,75 @@
+"""Hyperparameter searches (appendix A.4): each point of a grid is trained on the first round's data, and the best one's values are used.
+
+    snakemake tune --cores 2 --configfile configs/experiments/objectives.yaml
+
+The policy of a point is the one that the objective's first round starts from; the data are the seeds, split into training and
+validation as for the first round, so that what a point is judged on has not been trained on before. Points are small and many:
+each runs on one core.
+"""
+
+rule tune:
+    input:
+        [TUNE / name / "values.yaml" for name in GRIDS],
+    message:
+        "the searches are complete"
+
+
+rule point:
+    input:
+        grid=lambda wc: EXPERIMENT.searches[wc.objective],
+        config=lambda wc: EXPERIMENT.train[wc.objective],
+    output:
+        TUNE / "{objective}" / "p{point}" / "values.yaml",
+    log:
+        TUNE / "{objective}" / "p{point}" / "logs" / "grid.log",
+    params:
+        number=lambda wc: int(wc.point),
+    message:
+        "{wildcards.objective}: writing point {wildcards.point} of {input.grid}"
+    shell:
+        "llome grid --grid {input.grid:q} --train {input.config:q} --point {params.number}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule try_point:
+    input:
+        config=lambda wc: EXPERIMENT.train[wc.objective],
+        values=TUNE / "{objective}" / "p{point}" / "values.yaml",
+        parent=searched_from,
+        labeled=LAYOUT.round(0, paths.SEED) / "labeled.parquet",
+    output:
+        TUNE / "{objective}" / "p{point}" / "model" / "llome.json",
+    log:
+        TUNE / "{objective}" / "p{point}" / "logs" / "train.log",
+    benchmark:
+        TUNE / "{objective}" / "p{point}" / "benchmarks" / "train.tsv"
+    threads: 1
+    params:
+        parent=subpath(input.parent, parent=True),
+        out=subpath(output[0], parent=True),
+        seed=split_seed,
+    message:
+        "{wildcards.objective}: training point {wildcards.point}"
+    shell:
+        "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 llome train fit --config {input.config:q} --config {input.values:q}"
+        " --parent {params.parent:q} --labeled {input.labeled:q} --out {params.out:q} --export facts"
+        " --random_seed {params.seed} > {log:q} 2>&1"
+
+
+rule choose:
+    input:
+        grid=lambda wc: EXPERIMENT.searches[wc.objective],
+        points=point_policies,
+    output:
+        TUNE / "{objective}" / "values.yaml",
+        TUNE / "{objective}" / "points.csv",
+        TUNE / "{objective}" / "points.svg",
+    log:
+        TUNE / "{objective}" / "choose.log",
+    params:
+        points=lambda wc, input: [str(Path(point).parent) for point in input.points],
+        out=subpath(output[0], parent=True),
+    message:
+        "{wildcards.objective}: choosing among the points of {input.grid}"
+    shell:
+        "llome choose --grid {input.grid:q} --points {params.points:q} --out {params.out:q} > {log:q} 2>&1"
