@@ -55,6 +55,11 @@ class Row:
     counted: Estimate | None
     distinct: Estimate | None
     feasible: Estimate | None
+    unique: Estimate | None
+    """Mean over the rounds of the unique share of what was generated."""
+    mean_reward: Estimate | None
+    """Mean over all labelled edits; the genetic algorithm has none."""
+    max_reward: Estimate | None
     seconds: Estimate | None
     solved: int
     """Replicates that found the optimum."""
@@ -72,12 +77,12 @@ def build_rows(run: Run) -> list[Row]:
     for schedule in run.schedules:
         if chains := run.chains(schedule):
             rival = [_score_at(genetic.get(c.replicate), c.spent) for c in chains]
-            rows.append(
-                _row(run, schedule_label(schedule), chains, _progress(chains), [c.feasible for c in chains], rival)
-            )
+            shares = [c.feasible for c in chains], [_unique(c) for c in chains]
+            rows.append(_row(run, schedule_label(schedule), chains, _progress(chains), shares, rival))
     label = GENETIC if any(r.ga is not None for r in run.replicates) else f"{GENETIC} (seeds only)"
-    feasible = [r.genetic_feasible for r in run.replicates if r.number in genetic]
-    rows.append(_row(run, label, list(genetic.values()), "", feasible, None))
+    replicates = [r for r in run.replicates if r.number in genetic]
+    shares = [r.genetic_feasible for r in replicates], [r.genetic_unique for r in replicates]
+    rows.append(_row(run, label, list(genetic.values()), "", shares, None))
     return rows
 
 
@@ -86,10 +91,11 @@ def _row(
     label: str,
     chains: list[Chain],
     rounds: str,
-    feasible: Sequence[float | None],
+    shares: tuple[Sequence[float | None], Sequence[float | None]],
     rival: list[float | None] | None,
 ) -> Row:
     best = [float(c.steps(distinct=False).y[-1]) for c in chains]
+    gains = [_rewards(c) for c in chains]
 
     def regret(scores: Sequence[float | None] | None) -> Estimate | None:
         if run.optimum is None or scores is None:
@@ -106,7 +112,10 @@ def _row(
         rival_regret=regret(rival),
         counted=estimate([c.spent for c in chains]),
         distinct=estimate([c.steps(distinct=True).end for c in chains]),
-        feasible=estimate(feasible),
+        feasible=estimate(shares[0]),
+        unique=estimate(shares[1]),
+        mean_reward=estimate([mean for mean, _ in gains]),
+        max_reward=estimate([highest for _, highest in gains]),
         seconds=estimate([c.seconds for c in chains]),
         solved=sum(c.final for c in chains),
     )
@@ -116,6 +125,23 @@ def _score_at(chain: Chain | None, counted: int) -> float | None:
     if chain is None or math.isnan(score := float(chain.steps(distinct=False).at(counted))):
         return None
     return score
+
+
+def _unique(chain: Chain) -> float | None:
+    """Mean over the rounds of the unique share of the proposals; None while a round has no summary."""
+    summaries = [r.summary or {"generated": 0} for r in chain.rounds]
+    shares = [s["unique"] / s["generated"] if s["generated"] else None for s in summaries]
+    return None if None in shares else mean_and_error(np.array(shares, dtype=np.float64))[0]
+
+
+def _rewards(chain: Chain) -> tuple[float | None, float | None]:
+    """Mean and maximum reward of all edits labelled; None where a summary is lacking, or was made before it held any."""
+    rounds = [r for r in chain.rounds if len(r.labeled)]
+    known = [s for r in rounds if (s := r.summary or {}).get("reward_mean") is not None]
+    if not rounds or len(known) < len(rounds):
+        return None, None
+    mean = np.average([s["reward_mean"] for s in known], weights=[len(r.labeled) for r in rounds])
+    return float(mean), max(float(s["reward_max"]) for s in known)
 
 
 def _progress(chains: list[Chain]) -> str:
@@ -183,39 +209,3 @@ def _time(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def format_rows(rows: Sequence[Row]) -> list[list[str]]:
-    """Header and cells of the table, a dash where a number is unknown; plain text, for the page and the terminal alike."""
-
-    def cell(value: Estimate | None, pattern: str, spread: bool = False) -> str:
-        if value is None:
-            return UNKNOWN
-        return value.format(pattern) if spread else format(value.mean, pattern)
-
-    header = ["", "best score", "regret", "GA's regret then", "counted", "distinct", "feasible", "seconds"]
-    body = [
-        [
-            row.label + (f", {row.rounds} rounds" if " of " in row.rounds else ""),
-            cell(row.best, ".3f", True),
-            cell(row.regret, ".3f", True),
-            cell(row.rival_regret, ".3f", True) if row.rounds else "",
-            cell(row.counted, ",.0f"),
-            cell(row.distinct, ",.0f"),
-            cell(row.feasible, ".1%"),
-            cell(row.seconds, ",.0f"),
-        ]
-        for row in rows
-    ]
-    return [header, *body]
-
-
-def plain_table(cells: Sequence[Sequence[str]]) -> str:
-    """Cells as aligned ASCII, the first column to the left."""
-    cells = [[cell.replace(UNKNOWN, "-").replace("±", "+/-") for cell in row] for row in cells]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

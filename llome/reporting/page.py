@@ -14,9 +14,10 @@ from urllib.parse import quote
 
 from llome import paths, provenance
 from llome.reporting import figures
-from llome.reporting.findings import UNKNOWN, build_rows, format_rows, headline
+from llome.reporting.findings import UNKNOWN, build_rows, headline
 from llome.reporting.plots import Plot, plot_csv
 from llome.reporting.runs import STAGES, Run
+from llome.reporting.table import format_rows
 
 STYLE_SHEET = Path(__file__).with_name("page.css")
 
@@ -77,7 +78,9 @@ _PAGE = """<!doctype html>
 _ROUND_NOTE = (
     "Generated, well-formed, unique and new count the policy's proposals (new: unique and not labelled before); labelled and"
     " feasible, the sequences sent to the oracle. Best: highest score among them. Average regret: theirs, an infeasible one at"
-    " score 0, ± two standard errors. Edit: mean share of positions that a proposal changed."
+    " score 0, ± two standard errors. Average and maximum reward: the gain of a labelled edit in score over the sequence that its"
+    " trajectory started from, 0 where there is none; improved: labelled edits that gained. Edit: mean share of positions that a"
+    " proposal changed."
 )
 
 
@@ -98,10 +101,14 @@ def _result_note(run: Run) -> str:
     text = (
         f"All counts include the {shared} counted evaluations of the seeds, which every method shares, and the GA's repeats;"
         " LLOME labels no sequence twice. “GA's regret then”: the genetic algorithm's at the same counted evaluations."
-        " Feasible: share of the evaluations after the seeds. Seconds: all stages of a replicate, the seeds included."
+        " Feasible: share of the evaluations after the seeds. Unique: share of what was generated in a round (GA: in a generation)"
+        " after the seeds, in the mean of the rounds. Mean and max reward: the gain of the labelled edits in score over the"
+        " sequences that their trajectories started from, 0 where there is none. Seconds: all stages of a replicate, the seeds"
+        " included."
     )
     if any(row.replicates > 1 for row in rows):
-        text += f" Means over {max(row.replicates for row in rows)} replicates ± two standard errors."
+        text += f" Means over {max(row.replicates for row in rows)} replicates ± two standard errors"
+        text += " (the best score's is that of the regret)." if run.optimum is not None else "."
     return text
 
 
@@ -129,14 +136,12 @@ def _figure(plot: Plot) -> str:
 
 def _round_cells(run: Run) -> list[list[str]]:
     counts = ["counted", "distinct", "generated", "well-formed", "unique", "new", "labelled", "feasible"]
-    header = ["round", *counts, "best", "regret so far", "average regret", "edit", *(f"{stage}, s" for stage in STAGES)]
+    scores = ["best", "regret so far", "average regret", "average reward", "maximum reward", "improved"]
+    header = ["round", *counts, *scores, "edit", *(f"{stage}, s" for stage in STAGES)]
     several = run.planned_replicates > 1
     cells = []
     for replicate, entry in run.every_round():
         s: dict[str, Any] = entry.summary or {"counted": entry.labeled.meta.spent, "labeled": len(entry.labeled)}
-        average = _number(s.get("mean_regret"), ".3f")
-        if s.get("se_regret") is not None:
-            average += f" ± {2 * s['se_regret']:.3f}"
         cells.append(
             [
                 f"r{replicate} {entry.history}" if several else entry.history,
@@ -145,7 +150,10 @@ def _round_cells(run: Run) -> list[list[str]]:
                     for k in ("counted", "distinct", "generated", "parsed", "unique", "novel", "labeled", "feasible")
                 ),
                 *(_number(s.get(k), ".3f") for k in ("best_of_round", "regret")),
-                average,
+                _mean(s, "mean_regret", "se_regret"),
+                _mean(s, "reward_mean", "se_reward"),
+                _number(s.get("reward_max"), ".3f"),
+                _number(s.get("improved"), ",d"),
                 _number(s.get("mean_hamming"), ".3f"),
                 *(_number(s.get("seconds", {}).get(stage), ",.0f") for stage in STAGES),
             ]
@@ -155,6 +163,11 @@ def _round_cells(run: Run) -> list[list[str]]:
 
 def _number(value: float | None, pattern: str) -> str:
     return UNKNOWN if value is None else format(value, pattern)
+
+
+def _mean(summary: dict[str, Any], key: str, error: str) -> str:
+    text = _number(summary.get(key), ".3f")
+    return text if summary.get(error) is None else f"{text} ± {2 * summary[error]:.3f}"
 
 
 def _file_cells(run: Run) -> list[list[str]]:

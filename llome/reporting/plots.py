@@ -51,10 +51,10 @@ class Plot:
     xlabel: str
     ylabel: str
     series: list[Series]
-    steps: bool
-    """Best-so-far steps, else a point a round."""
     top: float | None
     """Upper end of the vertical axis, which starts at 0; None to fit the data."""
+    steps: bool = False
+    """Best-so-far steps, else a point a round."""
     percent: bool = False
     seeds_end: float | None = None
     """Where the seeds end on the horizontal axis."""
@@ -80,6 +80,10 @@ def build_plots(run: Run) -> list[Plot]:
     )
     counted, distinct = "counted oracle evaluations", "distinct sequences evaluated"
     shared = f"the first {counted_end:,.0f} are the genetic algorithm's seeds, shared by all"
+    reward = (
+        "its gain in score over the sequence that its trajectory started from, 0 where there is none (infeasible: score 0)."
+        " LLOME only: the genetic algorithm does not edit one original"
+    )
     average = _entry("mean_regret" if known else "mean")
     top = run.optimum
     plots = [
@@ -115,7 +119,6 @@ def build_plots(run: Run) -> list[Plot]:
             counted,
             f"average {unit}",
             _round_series(run, average, average, error="se_regret"),
-            steps=False,
             top=top,
             seeds_end=counted_end,
         ),
@@ -127,7 +130,6 @@ def build_plots(run: Run) -> list[Plot]:
             counted,
             "unique",
             _round_series(run, _entry("unique"), _share("unique", "generated")),
-            steps=False,
             top=1.0,
             percent=True,
             seeds_end=counted_end,
@@ -139,9 +141,29 @@ def build_plots(run: Run) -> list[Plot]:
             counted,
             "feasible",
             _round_series(run, _entry("feasible"), _share("feasible", "labeled")),
-            steps=False,
             top=1.0,
             percent=True,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig11a",
+            "Average reward a round (paper Fig. 11)",
+            f"Mean reward of an edit labelled in each round: {reward}"
+            + (f".{spread}" if several else "; bands: two standard errors of that mean."),
+            counted,
+            "average reward",
+            _round_series(run, None, _entry("reward_mean"), error="se_reward"),
+            top=None,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig11b",
+            "Maximum reward a round (paper Fig. 11)",
+            f"Highest reward of an edit labelled in each round: {reward}.{spread}",
+            counted,
+            "maximum reward",
+            _round_series(run, None, _entry("reward_max")),
+            top=None,
             seeds_end=counted_end,
         ),
     ]
@@ -179,9 +201,14 @@ def _entry(key: str) -> _Value:
     return lambda facts: facts.get(key)
 
 
-def _round_series(run: Run, generation: _Value, of_round: _Value, error: str | None = None) -> list[Series]:
-    """A point a round: `generation` reads it from the facts of a generation, `of_round` from a summary, `error` names its error."""
-    groups = [(GENETIC, 0, [_points(r.number, r.genetic_rounds, generation, error) for r in run.replicates])]
+def _round_series(run: Run, generation: _Value | None, of_round: _Value, error: str | None = None) -> list[Series]:
+    """A point a round: `generation` reads it from the facts of a generation, `of_round` from a summary, `error` names its error.
+
+    Without `generation` the genetic algorithm is left out.
+    """
+    groups = []
+    if generation is not None:
+        groups.append((GENETIC, 0, [_points(r.number, r.genetic_rounds, generation, error) for r in run.replicates]))
     for colour, schedule in enumerate(run.schedules, start=1):
         chains = run.chains(schedule)
         lines = [_points(c.replicate, [r.summary for r in c.rounds if r.summary], of_round, error) for c in chains]

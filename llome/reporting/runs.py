@@ -120,10 +120,18 @@ class Replicate:
     @property
     def genetic_feasible(self) -> float | None:
         """Share feasible of the genetic algorithm's evaluations after the seed's, repeats counted."""
+        return self._genetic_share("feasible")
+
+    @property
+    def genetic_unique(self) -> float | None:
+        """Share of the members of a generation that differ from each other, in the mean of those after the seed's."""
+        return self._genetic_share("unique")
+
+    def _genetic_share(self, fact: str) -> float | None:
         generations = [{"counted": 0}, *self.genetic_rounds]
         size = np.diff([g["counted"] for g in generations])
         late = np.array([g["counted"] for g in generations[1:]]) > (self.seed.meta.spent if self.ga else 0)
-        share = np.array([g["feasible"] for g in generations[1:]], dtype=np.float64)
+        share = np.array([g[fact] for g in generations[1:]], dtype=np.float64)
         return float((size * share)[late].sum() / size[late].sum()) if late.any() else None
 
 

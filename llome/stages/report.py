@@ -16,10 +16,11 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     """
     from llome.experiment import load_experiment
     from llome.reporting.figures import draw
-    from llome.reporting.findings import build_rows, format_rows, plain_table
+    from llome.reporting.findings import build_rows
     from llome.reporting.page import render
     from llome.reporting.plots import build_plots, plot_csv
     from llome.reporting.runs import read_run
+    from llome.reporting.table import format_rows, plain_table
 
     settings = load_experiment(experiment)
     layout = paths.Layout(results, settings.name)

@@ -16,6 +16,7 @@ import numpy as np
 from llome import paths, provenance
 from llome.errors import TableError
 from llome.reporting.curves import mean_and_error, zero_infeasible
+from llome.reporting.edits import original_scores, rewards
 from llome.reporting.runs import STAGES, benchmark_seconds, read_optimum
 from llome.tables import Labeled, Proposals, Selected, row_keys
 
@@ -34,7 +35,8 @@ def summarize(
     """Write the summary of a round and print it in one line.
 
     Means and mean regrets count an infeasible sequence as score 0, the convention of the paper's rewards (below Eq. 9);
-    where nothing feasible has been found, the regret is the optimum itself.
+    where nothing feasible has been found, the regret is the optimum itself. The reward of a label is measured from the
+    original sequence of its trajectory.
 
     Args:
         oracle: The oracle's JSON; only its optimum and fingerprint are read.
@@ -52,8 +54,10 @@ def summarize(
         tables = [Labeled.read(path) for path in labeled]
         _check_lineage(history, labeled, tables)
         proposed, chosen, card = Proposals.read(proposals), Selected.read(selected), load_card(model)
-        metas = [(str(p), t.meta) for p, t in zip(labeled, tables, strict=True)]
+        named = list(zip(map(str, labeled), tables, strict=True))
+        metas = [(name, table.meta) for name, table in named]
         optimum, _ = read_optimum(oracle, [*metas, (str(proposals), proposed.meta), (str(selected), chosen.meta)])
+        original = original_scores(named[-1], (str(selected), chosen), (str(proposals), proposed), named[:-1])
         summary: dict[str, Any] = {
             "history": history,
             "round": paths.round_number(history),
@@ -61,6 +65,7 @@ def summarize(
             **count_proposals(proposed, tables[:-1]),
             "selected": len(chosen),
             **count_labels(tables, optimum),
+            **count_rewards(rewards(original, tables[-1].score)),
             "train": card.facts,
             "seconds": _read_seconds(benchmarks),
             "versions": provenance.versions(),
@@ -107,6 +112,20 @@ def count_labels(tables: list[Labeled], optimum: float | None) -> dict[str, Any]
         "mean_regret": None if optimum is None or mean is None else optimum - mean,
         "se_regret": None if optimum is None else error,
         "labeled": len(last),
+    }
+
+
+def count_rewards(gains: np.ndarray) -> dict[str, Any]:
+    """What the (N,) rewards of a round's labels come to: mean, its standard error, maximum and how many are above 0.
+
+    Mean and maximum are None where nothing is labelled, the error where there are fewer than two.
+    """
+    mean, error = mean_and_error(gains)
+    return {
+        "reward_mean": mean,
+        "se_reward": error,
+        "reward_max": float(gains.max()) if len(gains) else None,
+        "improved": int(np.count_nonzero(gains)),
     }
 
 

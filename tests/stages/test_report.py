@@ -27,6 +27,14 @@ LABELS = {
     "sft1-marge1": {0: [0.75, INFEASIBLE, 0.25], 1: [0.5, 1.0, 0.75]},
     "sft1-marge2": {0: [0.75, 0.5, INFEASIBLE]},
 }
+# mean and maximum reward in their summaries
+REWARDS = {
+    "sft1": {0: (0.125, 0.25), 1: (0.25, 0.5)},
+    "sft2": {0: (0.375, 0.75), 1: (0.125, 0.25)},
+    "sft1-marge1": {0: (0.25, 0.5), 1: (0.5, 1.0)},
+    "sft1-marge2": {0: (0.0, 0.0)},
+}
+REWARD_KEYS = ("reward_mean", "se_reward", "reward_max", "improved")
 
 
 def write_table(
@@ -96,11 +104,14 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         benchmark(layout.round(rep, "base") / "benchmarks" / "base.tsv", 10.0)
         for history, labels in LABELS.items():
             if rep in labels:
-                write_round(layout.round(rep, history), history, labels[rep], [*SEED[rep], *(LABELS["sft1"][rep])])
+                before = [*SEED[rep], *(LABELS["sft1"][rep])]
+                write_round(layout.round(rep, history), history, labels[rep], before, REWARDS[history][rep])
     return tmp_path / "pencil.yaml"
 
 
-def write_round(folder: Path, history: str, scores: list[float], before: list[float]) -> None:
+def write_round(
+    folder: Path, history: str, scores: list[float], before: list[float], rewards: tuple[float, float]
+) -> None:
     number = paths.round_number(history)
     spent = 6 + 3 * number
     write_table(
@@ -112,6 +123,7 @@ def write_round(folder: Path, history: str, scores: list[float], before: list[fl
         "history": history, "round": number, "counted": spent, "distinct": 4 + 3 * number, "generated": 40, "parsed": 38,
         "unique": 10 * number, "novel": 9, "selected": 3, "labeled": 3, "feasible": int(np.isfinite(scores).sum()), "best": best,
         "best_of_round": max(scores), "regret": 1 - best, "mean": float(values.mean()), "mean_regret": float(1 - values.mean()),
+        "reward_mean": rewards[0], "se_reward": 0.05, "reward_max": rewards[1], "improved": 1,
         "se_regret": 0.1, "mean_hamming": 0.125, "seconds": {"train": 10.0, "refine": 20.0, "filter": 1.0, "label": 0.5},
         "versions": {"llome": "0.1.0", "torch": "2.0"},
     }  # fmt: skip
@@ -123,6 +135,11 @@ def read_series(figure: str, label: str, replicate: str) -> list[tuple[float, fl
     with open(f"results/pencil/report/{figure}.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if (r["series"], r["replicate"]) == (label, replicate)]
     return [(float(r["evaluations"]), round(float(r["value"]), 6)) for r in rows]
+
+
+def read_errors(figure: str) -> list[float]:
+    with open(f"results/pencil/report/{figure}.csv", newline="") as file:
+        return [float(r["two_se"]) for r in csv.DictReader(file) if r["series"] == "LLOME sft2"]
 
 
 class Page(HTMLParser):
@@ -151,23 +168,53 @@ def test_table_and_where_the_report_is(experiment: Path, capsys: pytest.CaptureF
     assert main(["report", "--experiment", str(experiment)]) == 0
     lines = capsys.readouterr().out.splitlines()
     cells = [re.split(r"\s{2,}", line.strip()) for line in lines]
-    assert cells[0] == ["best score", "regret", "GA's regret then", "counted", "distinct", "feasible", "seconds"]
+    assert cells[0] == ["best", "GA's regret", "mean", "max"]
+    assert cells[1] == [
+        "score",
+        "regret",
+        "then",
+        "counted",
+        "distinct",
+        "feasible",
+        "unique",
+        "reward",
+        "reward",
+        "seconds",
+    ]
     # sft2: best .5 and .75; both at 12 counted (6 + 3 + 3), 10 distinct, 10 of 12 labels feasible, 2 + 10 + 2 x 31.5 seconds
-    # the genetic algorithm at 12: .5 and .75
-    assert cells[2] == [
+    # the genetic algorithm at 12: .5 and .75; 10 and 20 of 40 unique
+    # mean rewards (.125 + .375) / 2 and (.25 + .125) / 2, the highest .75 and .5
+    assert cells[3] == [
         "LLOME sft2",
-        "0.625 +/- 0.250",
+        "0.625",
         "0.375 +/- 0.250",
         "0.375 +/- 0.250",
         "12",
         "10",
         "83.3%",
+        "37.5%",
+        "0.219",
+        "0.625",
         "75",
     ]
     # marge: replicate 0 .75 at 15 counted (the genetic algorithm has no 15th), replicate 1 found 1.0 and stopped at 12
-    assert cells[3] == ["LLOME sft1-marge2", "0.875 +/- 0.250", "0.125 +/- 0.250", "-", "14", "12", "83.3%", "91"]
-    # the generations after the seeds: .9 and .7 feasible; 2 + 3 and 2 + 4 seconds
-    assert cells[4] == ["GA", "0.625 +/- 0.250", "0.375 +/- 0.250", "12", "6", "80.0%", "6"]
+    # 10, 20 and 30 of 40 unique, and 10 and 20; mean rewards (.125 + .25 + 0) / 3 and (.25 + .5) / 2, the highest .5 and 1
+    assert cells[4] == [
+        "LLOME sft1-marge2",
+        "0.875",
+        "0.125 +/- 0.250",
+        "-",
+        "14",
+        "12",
+        "83.3%",
+        "43.8%",
+        "0.250",
+        "0.750",
+        "91",
+    ]
+    # the generations after the seeds: .9 and .7 feasible, .25 and .5 unique; 2 + 3 and 2 + 4 seconds
+    assert cells[5] == ["GA", "0.625", "0.375 +/- 0.250", "12", "6", "80.0%", "37.5%", "6"]
+    assert max(len(line) for line in lines) <= 120
     assert lines[-1] == "Report: results/pencil/report/report.html"
     assert not any("not run yet" in line for line in lines)
 
@@ -192,6 +239,11 @@ def test_curves(experiment: Path) -> None:
     assert read_series("fig3a", "LLOME sft2", "1") == [(9, 0.25), (12, 0.5)]
     assert read_series("fig3b", "LLOME sft2", "1") == [(9, 1.0), (12, 0.666667)]
     assert read_series("fig3b", "GA", "0") == [(3, 0.5), (6, 0.6), (9, 0.9), (12, 0.7)]
+    assert read_series("fig11a", "LLOME sft2", "0") == [(9, 0.125), (12, 0.375)]
+    assert read_series("fig11a", "LLOME sft2", "mean") == [(9, 0.1875), (12, 0.25)]
+    assert read_series("fig11b", "LLOME sft1-marge2", "0") == [(9, 0.25), (12, 0.5), (15, 0.0)]
+    assert read_series("fig11b", "LLOME sft1-marge2", "mean") == [(9, 0.375), (12, 0.75), (15, 0.0)]
+    assert "GA," not in Path("results/pencil/report/fig11a.csv").read_text()
 
 
 def test_page_is_one_file_with_everything(experiment: Path) -> None:
@@ -202,11 +254,12 @@ def test_page_is_one_file_with_everything(experiment: Path) -> None:
     page.feed(text)
     assert page.loads == []
     assert not re.search(r"https?://|@import|url\((?!#)", text)
-    assert page.figures == ["fig2a", "fig2a_distinct", "fig2b", "fig3a", "fig3b"]
+    assert page.figures == ["fig2a", "fig2a_distinct", "fig2b", "fig3a", "fig3b", "fig11a", "fig11b"]
     assert len(set(page.ids)) == len(page.ids)
-    assert text.count("<svg ") == 5
-    assert all(f"paper Fig. {n}" in text for n in ("2a", "2b", "3a", "3b"))
+    assert text.count("<svg ") == 7
+    assert all(f"paper Fig. {n}" in text for n in ("2a", "2b", "3a", "3b", "11"))
     assert "LLOME sft1-marge2 has a best score of 0.875 (regret 0.125), in the mean of 2 replicates" in text
+    assert "<td>0.375 ± 0.100</td><td>0.750</td><td>1</td>" in text  # rewards of r0 sft2
     assert "b: &lt;tag&gt;" in text
     assert DOMAIN.fingerprint in text
     assert "class=warning" not in text
@@ -237,8 +290,9 @@ def test_half_finished(experiment: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "not run yet: r0: rounds sft2, sft1-marge1, sft1-marge2" in out
     assert "not run yet: r0, r1: the genetic algorithm carried on" in out
     assert "not run yet: r1: summary.json of sft2" in out
-    assert re.search(r"LLOME sft2, 1 to 2 of 2 rounds .* -\n", out)
-    assert re.search(r"GA \(seeds only\) .* 55.0% ", out)
+    # replicate 1 has labels of sft2 and no summary of it, so nobody knows its unique share, rewards and seconds
+    assert re.search(r"LLOME sft2, 1 to 2 of 2 rounds .* 75.0% +- +- +- +-\n", out)
+    assert re.search(r"GA \(seeds only\) .* 55.0% +75.0% ", out)
     text = Path("results/pencil/report/report.html").read_text()
     assert "Unfinished. Not run yet: r0: rounds sft2" in text
     # the mean ends with replicate 0, at 9
@@ -278,6 +332,27 @@ def test_a_chain_that_spent_its_budget_is_no_fault(experiment: Path, capsys: pyt
     out = capsys.readouterr().out
     assert "not run yet" not in out
     assert " of 3 rounds" not in out
+
+
+def test_mean_reward_weighs_every_label_the_same(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("results/pencil/r1")
+    write_table(Path("results/pencil/r0/sft2/labeled.parquet"), [0.5], [9], 12, "sft2", start=26)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    # three labels of .125 and one of .375
+    assert re.search(r"LLOME sft2 .* 0.188 +0.750 +75\n", capsys.readouterr().out)
+    assert read_errors("fig11a") == [0.1, 0.1]
+
+
+def test_summaries_made_before_there_were_rewards(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in Path("results/pencil").glob("r*/*/summary.json"):
+        old = {key: value for key, value in provenance.read_json(path).items() if key not in REWARD_KEYS}
+        provenance.write_json(path, old)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert re.search(r"LLOME sft2 .* 37.5% +- +- +75\n", capsys.readouterr().out)
+    text = Path("results/pencil/report/report.html").read_text()
+    assert "Fig. 11" not in text
+    assert "<td>\u2013</td><td>\u2013</td><td>\u2013</td><td>0.125</td>" in text
+    assert not Path("results/pencil/report/fig11a.csv").exists()
 
 
 def test_mixed_versions_are_told(experiment: Path) -> None:

@@ -29,6 +29,41 @@ def write_labeled(
     return path
 
 
+def write_proposals(path: Path, rows: list[tuple[str | None, str, int, int]]) -> Path:
+    """`rows` are sequence (None: not parsed), source, trajectory, step."""
+    n = len(rows)
+    written = sequences(*(row[0] or "000" for row in rows))
+    parsed = np.array([row[0] is not None for row in rows], dtype=bool)
+    written[~parsed] = -1
+    trajectory, step = (np.array([row[i] for row in rows], dtype=np.int32) for i in (2, 3))
+    zeros = np.zeros(n)
+    source = sequences(*(row[1] for row in rows))
+    Proposals(
+        Meta(DOMAIN), written, source, trajectory, step, np.zeros(n, dtype=np.float32), zeros, zeros, parsed
+    ).write(path)
+    return path
+
+
+def write_selected(path: Path, edits: dict[str, str]) -> Path:
+    """`edits` are sources by their sequences."""
+    Selected(Meta(DOMAIN), sequences(*edits), sequences(*edits.values()), np.zeros(len(edits))).write(path)
+    return path
+
+
+PROPOSALS: list[tuple[str | None, str, int, int]] = [
+    ("111", "001", 0, 0),
+    ("100", "000", 1, 0),
+    ("000", "000", 1, 0),
+    (None, "000", 1, 0),
+    ("101", "010", 2, 0),
+    ("100", "010", 2, 0),
+    ("103", "111", 0, 1),
+    ("102", "100", 1, 1),
+    ("102", "100", 2, 1),
+]
+SELECTED = {"100": "000", "101": "010", "102": "100", "103": "111"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Round sft2 of replicate 3: seeds (5 calls, 3 different), two rounds of labels, proposals, a policy's card."""
@@ -38,17 +73,8 @@ def folder(tmp_path: Path) -> Path:
     write_labeled(rep / "sft1" / "labeled.parquet", ["010", "011"], [0.5, INFEASIBLE], 7, "sft1")
     here = rep / "sft2"
     write_labeled(here / "labeled.parquet", ["100", "101", "102", "103"], [0.5, INFEASIBLE, 0.25, 0.75], 11, "sft2")
-    written = sequences("100", "100", "101", "010", "000", "000")
-    written[5] = -1
-    parsed = np.array([True] * 5 + [False])
-    zeros, ints = np.zeros(6), np.zeros(6, dtype=np.int32)
-    source = sequences("000", "111", "000", "010", "000", "000")
-    Proposals(Meta(DOMAIN), written, source, ints, ints, np.zeros(6, dtype=np.float32), zeros, zeros, parsed).write(
-        here / "proposals.parquet"
-    )
-    Selected(Meta(DOMAIN), sequences("100", "101", "102", "103"), sequences(*["000"] * 4), np.zeros(4)).write(
-        here / "selected.parquet"
-    )
+    write_proposals(here / "proposals.parquet", PROPOSALS)
+    write_selected(here / "selected.parquet", SELECTED)
     card = {"objective": "sft", "domain": vars(DOMAIN), "facts": {"pairs": 12}, "files": {}, "version": __version__}
     provenance.write_json(here / "model" / "llome.json", card)
     for stage, seconds in (("train", 20.5), ("refine", 30.25)):
@@ -81,16 +107,19 @@ def test_counts_and_the_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert seconds == {"train": 20.5, "refine": 30.25}
     # scores .5, 0 (infeasible), .25, .75: mean .375, standard deviation .3227, standard error .1614
     assert summary.pop("se_regret") == pytest.approx(0.1613743)
-    # changed positions 1, 2, 2, 0, 0 of 3 in the five parsed proposals
-    assert summary.pop("mean_hamming") == pytest.approx(5 / 15)
+    # changed positions 2, 1, 0, 3, 2, 2, 1, 1 of 3 in the eight parsed proposals
+    assert summary.pop("mean_hamming") == pytest.approx(12 / 24)
+    # 100 from 000 (infeasible): .5; 101 (infeasible) from 010: 0; 102 in trajectory 1 before 2, so from 000: .25; 103 by way of 111
+    # from 001: .75 - .25; deviations from the mean .1875, .3125, .0625, .1875, standard deviation .2393568
+    assert summary.pop("se_reward") == pytest.approx(0.2393568 / 2)
     assert summary == {
         "history": "sft2",
         "round": 2,
         "objective": "sft",
-        "generated": 6,
-        "parsed": 5,
-        "unique": 4,
-        "novel": 2,
+        "generated": 9,
+        "parsed": 8,
+        "unique": 6,
+        "novel": 5,
         "selected": 4,
         "counted": 11,
         "distinct": 9,
@@ -101,6 +130,9 @@ def test_counts_and_the_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
         "regret": 0.25,
         "mean_regret": 0.625,
         "labeled": 4,
+        "reward_mean": 0.3125,
+        "reward_max": 0.5,
+        "improved": 3,
         "train": {"pairs": 12},
     }
     captured = capsys.readouterr()
@@ -108,32 +140,62 @@ def test_counts_and_the_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert captured.err == ""
 
 
-def test_unknown_optimum_nothing_feasible_nothing_parsed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    provenance.write_json(folder / "oracle.json", {"optimum": None, "fingerprint": DOMAIN.fingerprint})
+def first_round(folder: Path, texts: list[str]) -> list[str]:
+    """Command line of a round sft1 after one infeasible seed, with infeasible labels of `texts`; three rows are not parsed."""
     here = folder / "r3" / "sft1"
     write_labeled(folder / "r3" / "seed" / "labeled.parquet", ["000"], [INFEASIBLE], 5, "ga")
-    write_labeled(here / "labeled.parquet", ["001"], [INFEASIBLE], 6, "sft1")
-    proposals = Proposals.read(folder / "r3" / "sft2" / "proposals.parquet").take(np.array([5]))
-    proposals.write(here / "proposals.parquet")
-    line = arguments(folder, labeled=["seed", "sft1"], history="sft1", out=here / "summary.json")
-    line[line.index("--proposals") + 1] = str(here / "proposals.parquet")
-    line[line.index("--benchmarks") + 1] = str(folder / "nowhere")
+    write_labeled(here / "labeled.parquet", texts, [INFEASIBLE] * len(texts), 5 + len(texts), "sft1")
+    return arguments(
+        folder,
+        labeled=["seed", "sft1"],
+        history="sft1",
+        proposals=write_proposals(
+            here / "proposals.parquet", [*[(None, "000", 0, 0)] * 3, *((t, "000", 0, 0) for t in texts)]
+        ),
+        selected=write_selected(here / "selected.parquet", dict.fromkeys(texts, "000")),
+        benchmarks=folder / "nowhere",
+        out=here / "summary.json",
+    )
+
+
+def test_unknown_optimum_nothing_feasible(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    provenance.write_json(folder / "oracle.json", {"optimum": None, "fingerprint": DOMAIN.fingerprint})
+    line = first_round(folder, ["001"])
     assert main(line) == 0
-    summary = json.loads((here / "summary.json").read_text())
-    expected = {
-        "best": None,
-        "best_of_round": None,
-        "regret": None,
-        "mean_regret": None,
-        "se_regret": None,
-        "mean_hamming": None,
-    }
-    assert {key: summary[key] for key in expected} == expected
-    assert (summary["mean"], summary["parsed"], summary["unique"], summary["novel"]) == (0.0, 0, 0, 0)
+    summary = json.loads((folder / "r3" / "sft1" / "summary.json").read_text())
+    for key in ("best", "best_of_round", "regret", "mean_regret", "se_regret", "se_reward"):
+        assert summary[key] is None
+    assert (summary["mean"], summary["parsed"], summary["unique"], summary["novel"]) == (0.0, 1, 1, 1)
+    assert (summary["reward_mean"], summary["reward_max"], summary["improved"]) == (0.0, 0.0, 0)
     assert capsys.readouterr().out == "r3 sft1: nothing feasible yet after 6 evaluations; 0 of 1 feasible\n"
     provenance.write_json(folder / "oracle.json", {"optimum": 1.0, "fingerprint": DOMAIN.fingerprint})
     assert main(line) == 0
-    assert json.loads((here / "summary.json").read_text())["regret"] == 1.0
+    assert json.loads((folder / "r3" / "sft1" / "summary.json").read_text())["regret"] == 1.0
+
+
+def test_nothing_parsed_and_nothing_labelled(folder: Path) -> None:
+    assert main(first_round(folder, [])) == 0
+    summary = json.loads((folder / "r3" / "sft1" / "summary.json").read_text())
+    for key in ("mean", "mean_regret", "se_regret", "mean_hamming", "reward_mean", "se_reward", "reward_max"):
+        assert summary[key] is None
+    assert (summary["generated"], summary["parsed"], summary["unique"], summary["novel"]) == (3, 0, 0, 0)
+    assert (summary["labeled"], summary["improved"]) == (0, 0)
+
+
+def test_a_trajectory_from_a_sequence_without_a_label_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = folder / "r3" / "sft2"
+    write_proposals(here / "proposals.parquet", [("111", "004", 0, 0), *PROPOSALS[1:]])
+    assert main(arguments(folder)) == 2
+    error = capsys.readouterr().err
+    before = ", ".join(str(folder / "r3" / history / "labeled.parquet") for history in ("seed", "sft1"))
+    assert (
+        f"{here / 'proposals.parquet'} starts a trajectory from [0, 0, 4], which none of {before} has a label of"
+        in error
+    )
+    assert error.count("\n") == 1
+    assert not (here / "summary.json").exists()
 
 
 @pytest.mark.parametrize(
