@@ -102,6 +102,14 @@ class Layout:
         """The folder of one round, or of the seed."""
         return self.replicate(replicate) / history
 
+    def search(self, objective: str) -> Path:
+        """The folder of the search for an objective's settings."""
+        return self.root / "tune" / objective
+
+    def search_points(self, objective: str, count: int) -> list[Path]:
+        """What the points 1 to `count` of a search measured: directories that hold a policy's card alone."""
+        return [self.search(objective) / f"p{number:03d}" / "model" for number in range(1, count + 1)]
+
     def parent_labels(self, replicate: int | str, history: str) -> list[Path]:
         """Labelled tables that precede `history`, the seed's first: what must not be labelled again."""
         return [self.round(replicate, h) / "labeled.parquet" for h in [SEED, *lineage(history)[:-1]]]

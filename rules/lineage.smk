@@ -3,7 +3,8 @@
 LAYOUT = paths.Layout("results", EXPERIMENT.name)
 SEED, GA, BASE = (LAYOUT.round("{rep}", name) for name in (paths.SEED, "ga", "base"))
 ROUND = LAYOUT.round("{rep}", "{history}")
-TUNE = LAYOUT.root / "tune"
+SEARCH = LAYOUT.search("{objective}")
+POINT = SEARCH / "p{point}"
 GRIDS = {name: len(read_grid(grid)) for name, grid in EXPERIMENT.searches.items()}
 BUDGET = "" if EXPERIMENT.budget is None else f"--budget {EXPERIMENT.budget}"
 
@@ -38,7 +39,7 @@ def training_tables(wc):
 def chosen_values(wc):
     """The values that a search has chosen for the round's objective, where the experiment has one."""
     source = EXPERIMENT.values_from(paths.objective(wc.history))
-    return [] if source is None else TUNE / source / "values.yaml"
+    return [] if source is None else LAYOUT.search(source) / "values.yaml"
 
 
 def searched_from(wc):
@@ -48,7 +49,7 @@ def searched_from(wc):
 
 
 def point_policies(wc):
-    return [TUNE / wc.objective / f"p{n:03d}" / "model" / "llome.json" for n in range(1, GRIDS[wc.objective] + 1)]
+    return [point / "llome.json" for point in LAYOUT.search_points(wc.objective, GRIDS[wc.objective])]
 
 
 def split_seed(wc):

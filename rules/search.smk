@@ -7,9 +7,10 @@ validation as for the first round, so that what a point is judged on has not bee
 each runs on one core.
 """
 
+
 rule tune:
     input:
-        [TUNE / name / "values.yaml" for name in GRIDS],
+        [LAYOUT.search(name) / "values.yaml" for name in GRIDS],
     message:
         "the searches are complete"
 
@@ -19,9 +20,9 @@ rule point:
         grid=lambda wc: EXPERIMENT.searches[wc.objective],
         config=lambda wc: EXPERIMENT.train[wc.objective],
     output:
-        TUNE / "{objective}" / "p{point}" / "values.yaml",
+        POINT / "values.yaml",
     log:
-        TUNE / "{objective}" / "p{point}" / "logs" / "grid.log",
+        POINT / "logs" / "grid.log",
     params:
         number=lambda wc: int(wc.point),
     message:
@@ -34,15 +35,15 @@ rule point:
 rule try_point:
     input:
         config=lambda wc: EXPERIMENT.train[wc.objective],
-        values=TUNE / "{objective}" / "p{point}" / "values.yaml",
+        values=POINT / "values.yaml",
         parent=searched_from,
         labeled=LAYOUT.round(0, paths.SEED) / "labeled.parquet",
     output:
-        TUNE / "{objective}" / "p{point}" / "model" / "llome.json",
+        POINT / "model" / "llome.json",
     log:
-        TUNE / "{objective}" / "p{point}" / "logs" / "train.log",
+        POINT / "logs" / "train.log",
     benchmark:
-        TUNE / "{objective}" / "p{point}" / "benchmarks" / "train.tsv"
+        POINT / "benchmarks" / "train.tsv"
     threads: 1
     params:
         parent=subpath(input.parent, parent=True),
@@ -61,11 +62,11 @@ rule choose:
         grid=lambda wc: EXPERIMENT.searches[wc.objective],
         points=point_policies,
     output:
-        TUNE / "{objective}" / "values.yaml",
-        TUNE / "{objective}" / "points.csv",
-        TUNE / "{objective}" / "points.svg",
+        SEARCH / "values.yaml",
+        SEARCH / "points.csv",
+        SEARCH / "points.svg",
     log:
-        TUNE / "{objective}" / "choose.log",
+        SEARCH / "choose.log",
     params:
         points=lambda wc, input: [str(Path(point).parent) for point in input.points],
         out=subpath(output[0], parent=True),

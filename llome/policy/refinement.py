@@ -136,12 +136,14 @@ class _Loop:
         self.best = [np.full(len(inputs), -np.inf) for inputs in self.inputs]
 
     def advance(self, step: int, progress: Callable[[int], object] | None) -> Edits:
-        parts = []
-        for i, (seed, kind, temperature, n) in enumerate(self.groups):
-            sources = self.inputs[i]
+        batch = []
+        for sources, (seed, kind, temperature, n) in zip(self.inputs, self.groups, strict=True):
             keys = row_keys(self.random_seed, seed[:, None], kind[:, None], step, np.arange(n)[None])
-            samples = self.sampler.sample(sources, temperature, keys, progress=progress)
-            parts.append(self._edits(samples, sources, seed * self.kinds + kind, temperature, step))
+            batch.append((sources, temperature, keys))
+        parts = []
+        for i, samples in enumerate(self.sampler.sample_groups(batch, progress=progress)):
+            seed, kind, temperature, _ = self.groups[i]
+            parts.append(self._edits(samples, self.inputs[i], seed * self.kinds + kind, temperature, step))
             self._choose_next(i, samples)
         return Edits.concatenate(parts)
 

@@ -9,7 +9,10 @@ attention interface; attention over the two caches is registered there under a n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +59,8 @@ class Sampler:
         codec: SequenceCodec,
         *,
         grammar: bool = False,
-        rows_per_batch: int = 4096,
+        rows_per_batch: int = 1024,
+        workers: int = 1,
         device: str | torch.device = "cpu",
     ) -> None:
         """Move the model to `device` and put it in eval mode.
@@ -66,6 +70,8 @@ class Sampler:
             codec: of its tokenizer and the problem.
             grammar: allow only tokens that keep the completion well-formed, of the right length and in range.
             rows_per_batch: completions that are sampled at once; bounds the memory, changes no result beyond rounding.
+            workers: batches in flight at once, a thread each; changes no result. Pays on CPUs, where each batch then runs on one core
+                (`torch.set_num_threads(1)`), instead of all cores meeting at the end of each of its small operations.
             device: where to run.
         """
         if not getattr(model, "_supports_attention_backend", False):
@@ -75,58 +81,84 @@ class Sampler:
             )
         self.model = model.to(device).eval()
         self.codec = codec
-        self.rows_per_batch = rows_per_batch
+        self.rows_per_batch, self.workers = rows_per_batch, workers
         self.device = torch.device(device)
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64  # of sums and draws
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
         self.grammar = Grammar(codec, self.vocabulary_size, device=device) if grammar else None
         self.max_tokens = _longest_completion(codec)
 
-    @torch.inference_mode()
-    def sample(
+    def sample(self, prompts: np.ndarray, temperatures: np.ndarray, keys: np.ndarray) -> Samples:
+        """Sample n completions of each prompt; arguments as those of a group of `sample_groups`."""
+        return self.sample_groups([(prompts, temperatures, keys)])[0]
+
+    def sample_groups(
         self,
-        prompts: np.ndarray,
-        temperatures: np.ndarray,
-        keys: np.ndarray,
+        groups: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
         *,
         progress: Callable[[int], object] | None = None,
-    ) -> Samples:
-        """Sample n completions of each prompt.
+    ) -> list[Samples]:
+        """Sample completions of several groups of prompts, which differ in the number of samples a prompt.
 
         Args:
-            prompts: (P, L) integer sequences to edit.
-            temperatures: (P,) sampling temperature of each prompt's samples; 0 decodes greedily.
-            keys: (P, n) uint64 from `draws.row_keys`.
+            groups: of each group the prompts, (P, L) integer sequences to edit; their temperatures, (P,), 0 decodes greedily; and
+                the keys of the draws, (P, n) uint64 from `draws.row_keys`.
             progress: called with the number of rows finished, after each batch.
 
         Returns:
-            Samples of shape (P, n).
+            Samples of shape (P, n) for each group.
         """
-        num_prompts, n = keys.shape
-        tokens = np.full((num_prompts, n, self.max_tokens), self.codec.pad_id, dtype=np.int64)
-        logps = np.zeros((num_prompts, n, 2))
-        step = max(1, self.rows_per_batch // n)
-        for first in range(0, num_prompts, step):
-            part = slice(first, min(first + step, num_prompts))
-            batch = _Decoding(self, prompts[part], temperatures[part], keys[part])
-            tokens[part], logps[part] = batch.run()
-            if progress is not None:
-                progress((part.stop - part.start) * n)
-        sequences, parsed = self.codec.decode_completions(tokens.reshape(num_prompts * n, -1))
+        parts = []
+        for group, (_, _, keys) in enumerate(groups):
+            size = max(1, self.rows_per_batch // keys.shape[1])
+            parts += [(group, slice(first, first + size)) for first in range(0, len(keys), size)]
+        tokens = [np.full((*keys.shape, self.max_tokens), self.codec.pad_id, dtype=np.int64) for _, _, keys in groups]
+        logps = [np.zeros((*keys.shape, 2)) for _, _, keys in groups]
+        own = threading.local()
+
+        def run(part: tuple[int, slice]) -> int:
+            group, rows = part
+            if not hasattr(own, "model"):
+                own.model = _with_shared_weights(self.model)
+            prompts, temperatures, keys = (array[rows] for array in groups[group])
+            with torch.inference_mode():
+                tokens[group][rows], logps[group][rows] = _Decoding(self, own.model, prompts, temperatures, keys).run()
+            return keys.size
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            try:
+                for done in pool.map(run, parts):
+                    if progress is not None:
+                        progress(done)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [self._read(ids, measured) for ids, measured in zip(tokens, logps, strict=True)]
+
+    def _read(self, tokens: np.ndarray, logps: np.ndarray) -> Samples:
+        sequences, parsed = self.codec.decode_completions(tokens.reshape(-1, self.max_tokens))
         return Samples(
-            sequences=sequences.reshape(num_prompts, n, -1),
-            parsed=parsed.reshape(num_prompts, n),
+            sequences=sequences.reshape(*tokens.shape[:2], -1),
+            parsed=parsed.reshape(tokens.shape[:2]),
             logp_sum=logps[..., 0],
             num_tokens=logps[..., 1].astype(np.int64),
             tokens=tokens,
         )
 
 
+def _with_shared_weights(model: Any) -> Any:
+    """The model once more, with the same tensors: its configuration, where the attention is chosen, is the copy's own."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
 class _Decoding:
     """One batch in flight: P prompts x n slots, of which finished ones leave when that pays."""
 
-    def __init__(self, sampler: Sampler, prompts: np.ndarray, temperatures: np.ndarray, keys: np.ndarray) -> None:
-        self.sampler, self.model, device = sampler, sampler.model, sampler.device
+    def __init__(
+        self, sampler: Sampler, model: Any, prompts: np.ndarray, temperatures: np.ndarray, keys: np.ndarray
+    ) -> None:
+        self.sampler, self.model, device = sampler, model, sampler.device
         self.num_prompts, self.n = keys.shape
         self.max_tokens = sampler.max_tokens
         ids, mask = sampler.codec.encode_prompts(prompts)

@@ -17,13 +17,21 @@ from llome.reporting import figures
 from llome.reporting.findings import UNKNOWN, build_rows, headline
 from llome.reporting.plots import Plot, plot_csv
 from llome.reporting.runs import STAGES, Run
+from llome.reporting.search import Point, draw_search, search_cells, search_csv
 from llome.reporting.table import format_rows
+from llome.search import Grid
 
 STYLE_SHEET = Path(__file__).with_name("page.css")
 
 
-def render(name: str, run: Run, plots: Sequence[Plot], settings: Mapping[str, str]) -> str:
-    """The page. `settings` are the texts of the experiment's files by their names."""
+def render(
+    name: str,
+    run: Run,
+    plots: Sequence[Plot],
+    settings: Mapping[str, str],
+    searches: Mapping[str, tuple[Grid, list[Point]]],
+) -> str:
+    """The page. `settings` are the texts of the experiment's files by their names, `searches` those of its objectives."""
     domain = run.domain
     problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
     optimum = "its optimum is unknown" if run.optimum is None else f"its optimum is {run.optimum:g}"
@@ -41,6 +49,7 @@ def render(name: str, run: Run, plots: Sequence[Plot], settings: Mapping[str, st
         "<section><h2>Every round</h2>",
         _table(_round_cells(run), "wide") if run.every_round() else "<p>No round has been labelled yet.</p>",
         f"<p class=note>{escape(_ROUND_NOTE)}</p></section>",
+        *_searches(searches),
         "<section><h2>Settings</h2>",
         *(
             f"<details><summary>{escape(file)}</summary><pre>{escape(text)}</pre></details>"
@@ -81,6 +90,14 @@ _ROUND_NOTE = (
     " score 0, ± two standard errors. Average and maximum reward: the gain of a labelled edit in score over the sequence that its"
     " trajectory started from, 0 where there is none; improved: labelled edits that gained. Edit: mean share of positions that a"
     " proposal changed."
+)
+
+
+_SEARCH_NOTE = (
+    "Each point is trained on the first round's data; loss, perplexity and accuracy are those of its held-out examples, the shares those"
+    " of its greedy outputs on held-out sequences. Chosen: the lowest loss among the points that are valid often enough (paper, appendix"
+    " A.4). A strength (beta, lambda) scales its own loss, so that losses of different strengths are no fair comparison; perplexity and"
+    " accuracy are."
 )
 
 
@@ -132,6 +149,21 @@ def _figure(plot: Plot) -> str:
     link = f'<a href="{data}" download="{plot.key}.csv">data (CSV)</a>'
     caption = f"<figcaption>{escape(plot.caption)} {link}</figcaption>"
     return f'<figure id="{plot.key}"><h3>{escape(plot.title)}</h3>{svg}{caption}</figure>'
+
+
+def _searches(searches: Mapping[str, tuple[Grid, list[Point]]]) -> list[str]:
+    lines = ["<section><h2>Searched settings</h2>"] if searches else []
+    for objective, (grid, points) in searches.items():
+        key = f"search_{objective}"
+        title = f"{objective}: {len(points)} points of {grid.file}"
+        svg = figures.for_page(draw_search(points, grid), key, escape(title))
+        data = f"data:text/csv;charset=utf-8,{quote(search_csv(points, grid))}"
+        lines += [
+            f'<div class=search id="{key}"><h3>{escape(title)}</h3>{svg}',
+            _table(search_cells(points, grid), "wide"),
+            f'<p class=note>{escape(_SEARCH_NOTE)} <a href="{data}" download="{key}.csv">data (CSV)</a></p></div>',
+        ]
+    return [*lines, "</section>"] if searches else []
 
 
 def _round_cells(run: Run) -> list[list[str]]:

@@ -15,12 +15,15 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
         results: The folder that holds the results of experiments.
     """
     from llome.experiment import load_experiment
+    from llome.policy.causal_lm import load_card
     from llome.reporting.figures import draw
     from llome.reporting.findings import build_rows
     from llome.reporting.page import render
     from llome.reporting.plots import build_plots, plot_csv
     from llome.reporting.runs import read_run
+    from llome.reporting.search import read_points
     from llome.reporting.table import format_rows, plain_table
+    from llome.search import read_grid
 
     settings = load_experiment(experiment)
     layout = paths.Layout(results, settings.name)
@@ -33,8 +36,15 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
         *settings.train.values(),
         settings.refine,
         settings.filter,
+        *settings.searches.values(),
     ]
     texts = {file: Path(file).read_text() for file in dict.fromkeys(files)}
+    searches = {}
+    for objective, grid_file in settings.searches.items():
+        if (layout.search(objective) / "values.yaml").is_file():
+            grid = read_grid(grid_file)
+            cards = [(str(point), load_card(point)) for point in layout.search_points(objective, len(grid))]
+            searches[objective] = (grid, read_points(grid, cards))
     out = layout.report / "report.html"
     with provenance.exclusive(layout.report):
         plots = build_plots(run)
@@ -43,7 +53,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
                 with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
                     file.write_text(text)
         with provenance.replacing(out) as file:
-            file.write_text(render(settings.name, run, plots, texts))
+            file.write_text(render(settings.name, run, plots, texts, searches))
     said = [
         plain_table(format_rows(build_rows(run))),
         *(f"not run yet: {line}" for line in run.missing),

@@ -95,6 +95,42 @@ def test_batches_order_and_company_change_nothing_in_float64(which, request):
     np.testing.assert_allclose(whole.logp_sum[order], shuffled.logp_sum, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("grammar", [False, True])
+def test_workers_and_groups_change_nothing(compact, grammar):
+    """Not a bit: a batch is computed alike in any thread. The model's own settings are left alone."""
+    model, codec = compact
+    rng = np.random.default_rng(2)
+    groups = [
+        (
+            rng.integers(0, codec.num_states, (rows, 5)),
+            rng.choice([0.0, 1.0], rows),
+            row_keys(3, np.arange(rows)[:, None], np.arange(n)),
+        )
+        for rows, n in ((5, 1), (12, 3))
+    ]
+    model = model.float()
+    before, seen = model.config._attn_implementation, []
+    alone = [Sampler(model, codec, grammar=grammar, rows_per_batch=6).sample(*group) for group in groups]
+    together = Sampler(model, codec, grammar=grammar, rows_per_batch=6, workers=4).sample_groups(
+        groups, progress=seen.append
+    )
+    model.double()
+    assert model.config._attn_implementation == before
+    assert sorted(seen) == [5, *[6] * 6]
+    for one, other in zip(alone, together, strict=True):
+        for name, value in vars(one).items():
+            np.testing.assert_array_equal(getattr(other, name), value, err_msg=name)
+
+
+def test_a_failure_in_a_batch_is_the_samplers(compact, monkeypatch):
+    model, codec = compact
+    monkeypatch.setattr(model, "forward", lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Sampler(model, codec, workers=2).sample(
+            np.zeros((8, 5), dtype=int), np.ones(8), row_keys(3, np.arange(8)[:, None])
+        )
+
+
 def test_samples_follow_the_tempered_distribution(compact):
     model, codec = compact
     prompt = np.array([[1, 2, 3, 4, 5]])
