@@ -70,17 +70,27 @@ class SequenceCodec:
     """Encodes prompts and completions of one problem for one tokenizer, and decodes completions, whole arrays at a time."""
 
     def __init__(self, tokenizer: Any, num_states: int, length: int) -> None:
-        """Raises PolicyError where the tokenizer lacks an end or padding token, or cannot spell an element."""
+        """Raises PolicyError where the tokenizer lacks an end or padding token, or does not spell every element."""
+        self._whose = f"the tokenizer of {tokenizer.name_or_path}" if tokenizer.name_or_path else "the tokenizer"
         if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
             raise PolicyError(
-                "the tokenizer has no end or padding token; save one with both, or let `llome base` prepare the policy"
+                f"{self._whose} has no end or padding token; save one with both, or let `llome base` prepare the policy"
             )
         self.tokenizer = tokenizer
         self.num_states = num_states
         self.length = length
         self.end_id: int = tokenizer.eos_token_id
         self.pad_id: int = tokenizer.pad_token_id
-        self._elements = self._find_elements()
+        try:
+            self._elements = self._find_elements()
+            if self._elements is None:
+                self._check_spelling()
+        except PolicyError:
+            raise
+        except Exception as err:  # the tokenizers library knows no class of its own
+            raise PolicyError(
+                f"{self._whose} cannot spell a sequence ({err}); choose a model that reads numbers"
+            ) from err
 
     def _find_elements(self) -> np.ndarray | None:
         """(V,) token of each element if the tokenizer is compact, else None; sets the prompt's fixed ends."""
@@ -92,10 +102,22 @@ class SequenceCodec:
         elements = np.array([ids[0] for ids in completions], dtype=np.int64)
         if len(set(elements.tolist())) != self.num_states or self.pad_id in elements or self.end_id in elements:
             raise PolicyError(
-                f"the tokenizer knows fewer than {self.num_states} elements; build the base policy for this oracle"
+                f"{self._whose} knows fewer than {self.num_states} elements; build the base policy for this oracle"
             )
         self._prompt_ends = prompts[0][0], prompts[0][2]
         return elements
+
+    def _check_spelling(self) -> None:
+        """Every element must survive encoding and decoding; an unknown token in its place would be learnt as well as any other."""
+        count = -(-self.num_states // self.length)
+        sequences = np.resize(np.arange(self.num_states), (count, self.length))
+        read = self.decode_completions(self.encode_completions(sequences)[0])[0]
+        wrong = (read != sequences).any(axis=1)
+        if wrong.any():
+            raise PolicyError(
+                f"{self._whose} does not give back {format_sequence(sequences[wrong.argmax()])}; choose a model that reads"
+                " numbers, or let `llome base` build one for this oracle"
+            )
 
     @property
     def compact(self) -> bool:

@@ -148,11 +148,19 @@ class Table:
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """Read and validate. Raises TableError on a missing, corrupt, truncated or foreign file."""
+        if Path(path).is_dir():
+            raise TableError(f"{path} is a folder where a {cls.name} table belongs; give the file")
         try:
             result = cls._decode(path)
         except FileNotFoundError as err:
             raise TableError(f"{path} does not exist; run the stage that writes it") from err
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as err:
+            with open(path, "rb") as file:
+                head = file.read(4)
+            if not b"PAR1".startswith(head):
+                raise TableError(
+                    f"{path} is not a {cls.name} table, it is no Parquet file; give the right file"
+                ) from err
             reason = " ".join(str(err).split("\n")[:1]) or type(err).__name__
             raise TableError(
                 f"{path} is corrupt or truncated ({reason}); delete it and run the stage that writes it again"

@@ -9,13 +9,15 @@ so that whatever is restarted runs its remaining steps and validations as if not
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from llome.errors import ConfigError
+from llome.errors import ConfigError, LlomeError
 
 
 class ResumeCallback(Checkpoint):
@@ -42,6 +44,41 @@ class ResumeCallback(Checkpoint):
         """The state to resume from, if there is one."""
         path = self.folder / "last.ckpt" if self.folder is not None else None
         return path if path is not None and path.is_file() else None
+
+    def check(self, module: LightningModule) -> None:
+        """Refuse files that this run cannot go on from: cut short, foreign, or of another run. Raises LlomeError."""
+        if self.last is None:
+            return
+        assert self.folder is not None
+        callbacks = self._read("last.ckpt", module).get("callbacks")
+        state = callbacks.get(self.state_key) if isinstance(callbacks, dict) else None
+        if not isinstance(state, dict) or state.get("run") != self.folder.name:
+            raise self._refusal("last.ckpt", "it was not written by this run")
+        if state["best_step"]:
+            self._read("best.ckpt", module)
+
+    def _read(self, name: str, module: LightningModule) -> dict[str, Any]:
+        """A checkpoint whose weights have the module's names and shapes, memory-mapped."""
+        assert self.folder is not None
+        try:
+            state = torch.load(self.folder / name, map_location="cpu", weights_only=True, mmap=True)
+            shapes = {key: value.shape for key, value in state["state_dict"].items()}
+        except FileNotFoundError as err:
+            raise self._refusal(name, "it is missing") from err
+        except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as err:
+            raise self._refusal(name, "it is cut short or no checkpoint") from err
+        except (TypeError, KeyError, IndexError, AttributeError) as err:
+            raise self._refusal(name, "it is no checkpoint of a training") from err
+        if shapes != {key: value.shape for key, value in module.state_dict().items()}:
+            raise self._refusal(name, "its weights are those of another policy")
+        return dict(state)
+
+    def _refusal(self, name: str, reason: str) -> LlomeError:
+        assert self.folder is not None
+        return LlomeError(
+            f"cannot go on from {self.folder / name}: {reason}; delete the folder {self.folder} and run the same command again: it"
+            " trains anew"
+        )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from where the run starts."""
@@ -81,8 +118,9 @@ class ResumeCallback(Checkpoint):
             os.replace(part, self.folder / name)
 
     def state_dict(self) -> dict[str, Any]:
-        """The last and the best validation."""
-        return {"best_loss": self.best_loss, "best_step": self.best_step, "validation": self.validation}
+        """The last and the best validation, and whose they are: the folder is named by settings, data and parent."""
+        run = self.folder.name if self.folder is not None else None
+        return {"run": run, "best_loss": self.best_loss, "best_step": self.best_step, "validation": self.validation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As before the interruption."""

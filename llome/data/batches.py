@@ -53,6 +53,11 @@ class TokenTable:
         self._prompt_lengths = self._prompts[1].sum(axis=1)
         self._completion_lengths = self._completions[1].sum(axis=1)
 
+    @property
+    def width(self) -> int:
+        """Tokens of the longest prompt and the longest completion together."""
+        return self._prompts[0].shape[1] + self._completions[0].shape[1]
+
     def collate(self, rows: np.ndarray) -> Batch:
         """(B,) row numbers of examples -> the micro-batch described above, no wider than its longest prompt and completion."""
         source, target = self._source[rows], self._target[rows]

@@ -88,6 +88,10 @@ class PropEnDataModule(LightningDataModule):
         check_domain(card, domain, self.parent, self.labeled[0])
         self.sequences = np.concatenate([table.sequence for table in tables])
         self.scores = np.concatenate([table.score for table in tables])
+        if not len(self.sequences):
+            raise TableError(
+                f"there is no sequence to learn from in {', '.join(self.labeled)}; give a table with labels"
+            )
         self._check_distinct([len(table) for table in tables])
         if self.num_best is not None:
             kept = select_best(self.scores, np.concatenate([table.query for table in tables]), self.num_best)

@@ -98,22 +98,24 @@ def match_examples(
     indices, distances = find_neighbours(sequences, num_neighbours, random_seed=random_seed)
     near = distances <= max_distance * sequences.shape[1]
     better = near & (scores[indices] > scores[:, None])
+    worse = near & (scores[indices] <= scores[:, None])
     if kind == "pairs":
         rows, columns = np.nonzero(better)
         examples = Examples(rows, indices[rows, columns][:, None])
     else:
-        worse = near & (scores[indices] <= scores[:, None])
         keys = row_keys(random_seed, _TRIPLES, *sequences.T)
         examples = _draw_triples(indices, better, worse, keys, max_triples_per_source)
     matched = len(examples)
     examples = _cap_infeasible(examples, sequences, scores, max_infeasible, random_seed)
     if not len(examples):
         feasible = int(np.isfinite(scores).sum())
+        both = int((better.any(axis=1) & worse.any(axis=1)).sum())
+        also = f" and {both} a no better one too" if kind == "triples" else ""
         remedy = "max_infeasible" if matched else "max_distance or num_neighbours"
         raise LlomeError(
             f"no training {kind}: of {len(sequences)} labelled sequences ({feasible} feasible), {int(near.any(axis=1).sum())} have a"
-            f" neighbour within {max_distance} of the length, {int(better.any(axis=1).sum())} a better one, {matched} {kind} matched and"
-            f" none is left under max_infeasible {max_infeasible}; raise {remedy}, or give more labels"
+            f" neighbour within {max_distance} of the length, {int(better.any(axis=1).sum())} a better one{also}, {matched} {kind} matched"
+            f" and none is left under max_infeasible {max_infeasible}; raise {remedy}, or give more labels"
         )
     return examples
 

@@ -25,6 +25,7 @@ class DPOModule(ReferenceModule):
         beta: float = 0.4,
         warmup_steps: int = 0,
         random_seed: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         """Load the parent policy, which is the reference too.
 
@@ -34,10 +35,17 @@ class DPOModule(ReferenceModule):
             beta: strength of the preference.
             warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
             random_seed: of dropout, where the policy has any; keyed by step.
+            gradient_checkpointing: keep the inputs of each block alone and compute the rest again; less memory, a third more time.
         """
         if not 0 <= beta < float("inf"):
             raise ConfigError(f"beta is {beta}; choose 0 or more")
-        super().__init__(parent, optimizer=optimizer, warmup_steps=warmup_steps, random_seed=random_seed)
+        super().__init__(
+            parent,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            random_seed=random_seed,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         self.beta = beta
 
     def prepare(self, batch: list[Batch], ahead: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -51,7 +51,7 @@ def load_card(directory: str | Path) -> PolicyCard:
     directory = Path(directory)
     marker = directory / MODEL_MARKER
     if not marker.is_file():
-        kind = "holds no llome.json" if directory.is_dir() else "does not exist"
+        kind = "holds no llome.json" if directory.is_dir() else "is a file" if directory.exists() else "does not exist"
         raise PolicyError(
             f"policy directory {directory} {kind}: it is incomplete or not ours; make it with `llome base` or `llome train`"
         )
@@ -121,14 +121,16 @@ def load_policy(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars of transformers for loads and saves of a moment."""
+    """No progress bars of transformers for loads and saves of a moment, and no reports: what matters in them is an error here."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
 
@@ -138,21 +140,34 @@ def load_pretrained(
 ) -> tuple[Any, Any]:
     """(model, tokenizer) of a Hugging Face directory or hub id, padding on the left with a token that exists."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    options = {"trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    read: Any = AutoModelForCausalLM.from_pretrained
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(name), **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                str(name), dtype=dtype or torch.float32, use_safetensors=True, **options
+            model, loaded = read(
+                str(name), dtype=dtype or torch.float32, use_safetensors=True, output_loading_info=True, **options
             )
-    except (OSError, ValueError, RuntimeError) as err:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as err:
         reason = str(err).strip().splitlines()[0]
         raise PolicyError(
             f"cannot load a causal language model from {name}: {reason}; give a hub id or a directory with config.json,"
             " safetensors weights and a tokenizer"
         ) from err
+    if loaded["missing_keys"]:
+        raise PolicyError(
+            f"the weights of {name} are not those of a {type(model).__name__}: {len(loaded['missing_keys'])} are missing, such as"
+            f" {min(loaded['missing_keys'])}; its config.json is of another model, get or make the directory again"
+        )
+    embedded = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > embedded:
+        raise PolicyError(
+            f"the tokenizer of {name} has {len(tokenizer)} tokens, but the model embeds {embedded}; they do not belong together, get"
+            " or make the directory again"
+        )
     if tokenizer.eos_token_id is None:
         raise PolicyError(f"the tokenizer of {name} has no end token; choose a model that has one")
     if tokenizer.pad_token_id is None:
@@ -161,6 +176,20 @@ def load_pretrained(
     tokenizer.padding_side = "left"
     model.config.pad_token_id = tokenizer.pad_token_id
     return model.eval(), tokenizer
+
+
+def checkpoint_activations(model: Any, on: bool) -> None:
+    """Switch gradient checkpointing on or off: in train mode each block keeps its inputs alone, and computes the rest again.
+
+    Random draws are restored for the second pass, so that dropout is the same and so are the gradients. It is a state of the model in
+    memory: configuration and weights know nothing of it.
+    """
+    verb = "enable" if on else "disable"
+    switch = getattr(model, f"activation_checkpointing_{verb}", None)  # its name in later releases of transformers 5
+    switch = switch or getattr(model, f"gradient_checkpointing_{verb}")
+    switch(*([{"use_reentrant": False}] if on else []))
+    if getattr(model, "_require_grads_hook", None) is not None:  # only reentrant checkpoints need it
+        model.disable_input_require_grads()
 
 
 def build_small_policy(

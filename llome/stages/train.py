@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import logging
+import math
 import re
 import shutil
 import sys
@@ -86,7 +87,21 @@ def _explain(message: str, options: Iterable[str]) -> str:
         r"arguments are required: fit\.(\S+)|^Parser key \"(\w+)\":.*Got value: None", message, re.DOTALL
     ):
         text = f"--{missing[1] or missing[2]} is missing"
+    elif foreign := re.search(r"class_path '(?:\w+\.)*(\w+)':\s+Option '([^']+)' is not accepted", message):
+        return f"{foreign[1]} has no setting {foreign[2]!r}; `llome train fit --model.help {foreign[1]}` lists its settings"
+    elif valueless := re.match(r"argument (\S+): expected one argument", message):
+        text = f"{valueless[1]} lacks a value; one that begins with a dash is written --option=value"
+    elif choice := re.search(
+        r"Parser key \"([\w.]+)\":\s+Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", message
+    ):
+        name = f"model.init_args.{choice[1]}" if "with given class_path" in message else choice[1]
+        text = f"--{name} is {choice[3]}; choose one of {choice[2].replace(chr(39), '')}"
     else:
+        nested = r"(?s)^Parser key \"model\":.*class_path '[^']+':\s+Parser key \""
+        message = re.sub(nested, 'Parser key "model.init_args.', message)
+        message = re.sub(
+            r"\":\s+Type typing.* expects a function or a callable class: Parser key \"", ".init_args.", message
+        )
         message = re.sub(r"^Parser key \"([^\"]+)\"[^:]*:", r"--\1:", message.partition("Given value type:")[0])
         message = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", message)
         parts = [line.strip().removeprefix("- ") for line in message.splitlines()]
@@ -97,6 +112,15 @@ def _explain(message: str, options: Iterable[str]) -> str:
         ]
         text = " ".join([parts[0], "; ".join(dict.fromkeys(parts[1:]))]).strip().replace(":;", ":")
     return f"{text}; `llome train fit --help` lists the settings"
+
+
+def _check_finite(value: Any, name: str = "") -> None:
+    """Raise ConfigError on the first number of the settings that is NaN or infinite."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_finite(inner, f"{name}.{key}" if name else key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}; choose a finite number")
 
 
 def _cli(args: list[str]) -> LightningCLI:
@@ -190,11 +214,13 @@ def _cli(args: list[str]) -> LightningCLI:
             for name in ("parent", "labeled"):
                 settings["data"].pop(name, None)
                 settings["model"]["init_args"].pop(name, None)
+            _check_finite(settings)
             return settings
 
         def fit(self, **kwargs: Any) -> None:
             data = kwargs["datamodule"]
             data.setup("fit")  # refuse the data before anything is written
+            self.model.check(data)
             settings, parent = self.settings(), hash_policy(self._get(self.config, "parent"))
             scratch = self.out.parent / ".scratch"
             callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
@@ -202,6 +228,7 @@ def _cli(args: list[str]) -> LightningCLI:
             resume.folder = scratch / f"{self.out.name}-{hash_json([settings, data.data_hash, parent, __version__])}"
             self.model.scratch = resume.folder
             which = self._get(self.config, "export")
+            resume.check(self.model)
             callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
             if resume.last is not None and self.trainer.is_global_zero:
                 print(f"llome train: going on from {resume.last}", file=sys.stderr)

@@ -16,6 +16,7 @@ from llome.modules.base import ReferenceModule
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-2, weight_decay=0.01)
 OBJECTIVES = {"dpo": DPOModule, "marge": MargEModule, "reinforce": REINFORCEModule}
+ALL = {"sft": SFTModule, **OBJECTIVES}
 SETTINGS = {"dpo": {"beta": 0.4}, "marge": {"lambda_": 2.0}, "reinforce": {"lambda_": 2.0}}
 VARIANTS = [
     ("dpo", {}),
@@ -40,7 +41,7 @@ class Nudge(Callback):
 
 
 def run(name, parent, labeled, **options):
-    options = {"objective": OBJECTIVES[name], "optimizer": ADAMW, "callbacks": [Nudge()]} | SETTINGS[name] | options
+    options = {"objective": ALL[name], "optimizer": ADAMW, "callbacks": [Nudge()]} | SETTINGS.get(name, {}) | options
     return fit(parent, labeled, **options)
 
 
@@ -185,13 +186,14 @@ def test_learns(policy, labeled, name, how):
 
 
 CURVES = {
+    "sft": [2.7876696806466987, 2.4479129541100235, 2.1775058029517402, 2.1670729724252378],
     "dpo": [0.6931471805599453, 0.6253646559813123, 0.47513973046990116, 0.6389721277492236],
     "marge": [2.256419680646698, 2.142286846088746, 1.9982700795734305, 2.0090206787330898],
     "reinforce": [18.89684935123289, 16.077372527336905, 12.065243306449322, 12.20179701752303],
 }
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ALL)
 def test_pinned_curve(policy, labeled, name):
     """Twenty steps in float64: the 1st, 7th, 14th and 20th loss."""
     losses = run(name, policy, labeled, steps=20, data={"batch_size": 16}, callbacks=[])[0].losses

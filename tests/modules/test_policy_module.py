@@ -144,6 +144,28 @@ def test_learns_and_validates(policy, labeled):
     assert metrics["val/token_accuracy"] == pytest.approx(correct / tokens, abs=1e-6)
 
 
+def test_validation_adds_up_in_float32_where_the_policy_is_bfloat16(policy, labeled):
+    """Many small steps of validation: counts beyond 256 and means that bfloat16 would round."""
+    module, trainer, data = fit(
+        policy, labeled, steps=1, trainer={"precision": "bf16-true"}, data={"batch_size": 4, "val_fraction": 0.3}
+    )[1:]
+    assert next(module.parameters()).dtype == torch.bfloat16
+    module.eval()
+    nll = correct = tokens = 0.0
+    with torch.no_grad():
+        for step in data.val_dataloader():
+            for micro in step:
+                ids, mask = micro["input_ids"][:, 0], micro["completion_mask"][:, 0]
+                logits = module.policy(input_ids=ids).logits[:, :-1].float()
+                picked, targets = logits[mask[:, 1:]], ids[:, 1:][mask[:, 1:]]
+                nll += float(torch.nn.functional.cross_entropy(picked, targets, reduction="sum"))
+                correct += int((picked.argmax(1) == targets).sum())
+                tokens += int(mask.sum())
+    assert tokens > 2000
+    assert float(trainer.callback_metrics["val/loss"]) == pytest.approx(nll / tokens, rel=1e-5)
+    assert float(trainer.callback_metrics["val/token_accuracy"]) == pytest.approx(correct / tokens, rel=1e-5)
+
+
 def test_not_finite_stops_before_the_step(policy, labeled):
     class Poison(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
@@ -175,5 +197,11 @@ def test_dropout_is_keyed_by_step_and_seed(text_policy_path, labeled):
 def test_refusals(policy, labeled):
     with pytest.raises(ConfigError, match="warmup_steps is -1"):
         SFTModule(str(policy), optimizer=ADAMW, warmup_steps=-1)
+    for rate, message in (
+        (-1.0, r"refuses its settings: Invalid learning rate: -1\.0"),
+        (float("inf"), r"lr of AdamW is inf; set .*init_args\.lr to a finite number"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            SFTModule(str(policy), optimizer=functools.partial(torch.optim.AdamW, lr=rate))
     with pytest.raises(ConfigError, match=r"trainer.max_epochs or trainer.max_steps"):
         fit(policy, labeled, trainer={"max_epochs": -1, "limit_train_batches": 1.0})

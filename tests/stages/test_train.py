@@ -122,7 +122,12 @@ def test_interrupted_is_uninterrupted(run, tmp_path, monkeypatch, schedule, step
         assert hashes(tmp_path / "killed" / name) == hashes(tmp_path / "whole" / name)
 
 
-def test_a_changed_setting_resumes_nothing(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "changed",
+    [("--data.num_neighbours", "5"), ("--model.init_args.gradient_checkpointing", "true")],
+    ids=lambda c: c[0],
+)
+def test_a_changed_setting_resumes_nothing(run, tmp_path, monkeypatch, changed):
     with monkeypatch.context() as patch:
         kill_at(patch, 9)
         with pytest.raises(Killed):
@@ -134,7 +139,7 @@ def test_a_changed_setting_resumes_nothing(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         PolicyModule, "training_step", lambda self, *a: steps.append(self.global_step) or original(self, *a)
     )
-    assert run(tmp_path / "model", "--data.num_neighbours", "5") == 0
+    assert run(tmp_path / "model", *changed) == 0
     assert steps == list(range(12))
     assert not (tmp_path / ".scratch").exists()
 

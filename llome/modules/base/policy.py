@@ -32,7 +32,8 @@ from llome.data.datamodule import PropEnDataModule
 from llome.data.pairs import Kind
 from llome.errors import ConfigError, DivergedError
 from llome.losses.logps import completion_logps, count_correct
-from llome.policy.causal_lm import load_policy
+from llome.modules.base.checks import check_checkpointing, check_context, check_optimizer
+from llome.policy.causal_lm import checkpoint_activations, load_policy
 
 
 class PolicyModule(LightningModule, ABC):
@@ -49,7 +50,13 @@ class PolicyModule(LightningModule, ABC):
     """Folder of this run, where what a resumed run cannot compute again is kept; the stage sets it."""
 
     def __init__(
-        self, parent: str, *, optimizer: OptimizerCallable, warmup_steps: int = 0, random_seed: int = 0
+        self,
+        parent: str,
+        *,
+        optimizer: OptimizerCallable,
+        warmup_steps: int = 0,
+        random_seed: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         """Load the parent policy.
 
@@ -58,13 +65,18 @@ class PolicyModule(LightningModule, ABC):
             optimizer: of all parameters, fresh each round.
             warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
             random_seed: of dropout, where the policy has any; keyed by step.
+            gradient_checkpointing: keep the inputs of each block alone and compute the rest again; less memory, a third more time.
         """
         super().__init__()
         if warmup_steps < 0:
             raise ConfigError(f"warmup_steps is {warmup_steps}; choose 0 or more")
         self.policy, self.tokenizer, self.card = load_policy(parent)
         self.policy.train()
+        check_optimizer(optimizer, self.policy)
+        if gradient_checkpointing:
+            check_checkpointing(self.policy, parent)
         self.optimizer, self.warmup_steps, self.random_seed = optimizer, warmup_steps, random_seed
+        self.gradient_checkpointing = gradient_checkpointing
         self.val_loss, self.val_nll, self.val_accuracy = MeanMetric(), MeanMetric(), MeanMetric()
         self.step_loss: float | None = None
         """The objective over the last step's effective batch."""
@@ -73,12 +85,18 @@ class PolicyModule(LightningModule, ABC):
         self._validated: list[tuple[float, dict[tuple[str, str], float]]] = []
 
     def setup(self, stage: str) -> None:
-        """Refuse examples of another kind."""
+        """Check the data, where the stage has not already."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, PropEnDataModule) and data.kind != self.kind:
+        if isinstance(data, PropEnDataModule):
+            self.check(data)
+
+    def check(self, data: PropEnDataModule) -> None:
+        """Refuse examples of another kind, or longer ones than the policy can read; `data` is set up."""
+        if data.kind != self.kind:
             raise ConfigError(
                 f"{type(self).__name__} learns from {self.kind}, but data.kind is {data.kind}; set data.kind to {self.kind}"
             )
+        check_context(self.policy, data.table.width, data.parent)
 
     @abstractmethod
     def prepare(self, batch: list[Batch], ahead: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -215,6 +233,16 @@ class PolicyModule(LightningModule, ABC):
             )
             self.log_dict({f"train/{name}": value for (name, _), value in self._recorded_metrics().items()})
 
+    def on_train_start(self) -> None:
+        """Gradient checkpointing for the run alone."""
+        if self.gradient_checkpointing:
+            checkpoint_activations(self.policy, True)
+
+    def on_train_end(self) -> None:
+        """The policy that is exported is an ordinary one."""
+        if self.gradient_checkpointing:
+            checkpoint_activations(self.policy, False)
+
     def on_train_epoch_start(self) -> None:
         """Start the clock of tokens a second."""
         self._tokens, self._since = 0, time.perf_counter()
@@ -227,6 +255,11 @@ class PolicyModule(LightningModule, ABC):
                 f"the {name} is {value} at step {self.global_step + 1}, examples {shown}; lower the learning rate, clip gradients"
                 " (--trainer.gradient_clip_val 1) or train in higher precision; no step was taken from it"
             )
+
+    def on_validation_epoch_start(self) -> None:
+        """Undo the rounding of a half-precision run on the sums over the validation set: bfloat16 counts to 256."""
+        for metric in (self.val_loss, self.val_nll, self.val_accuracy):
+            metric.set_dtype(torch.float64 if self.dtype == torch.float64 else torch.float32)
 
     def validation_step(self, batch: list[Batch], batch_idx: int) -> None:
         """Add the objective's loss, and likelihood and accuracy of the (chosen) completions' tokens."""

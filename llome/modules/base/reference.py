@@ -29,10 +29,22 @@ class ReferenceModule(PolicyModule):
     reference: Tensor
 
     def __init__(
-        self, parent: str, *, optimizer: OptimizerCallable, warmup_steps: int = 0, random_seed: int = 0
+        self,
+        parent: str,
+        *,
+        optimizer: OptimizerCallable,
+        warmup_steps: int = 0,
+        random_seed: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         """As in `PolicyModule`."""
-        super().__init__(parent, optimizer=optimizer, warmup_steps=warmup_steps, random_seed=random_seed)
+        super().__init__(
+            parent,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            random_seed=random_seed,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         self.parent = parent
 
     def on_fit_start(self) -> None:
@@ -41,7 +53,7 @@ class ReferenceModule(PolicyModule):
         assert isinstance(data, PropEnDataModule)
         path = self.scratch / f"reference-{self._key(data)}.pt" if self.scratch is not None else None
         first = self.trainer.is_global_zero
-        column = self.trainer.strategy.broadcast(_read(path) if first else None)
+        column = self.trainer.strategy.broadcast(_read(path, data.examples.targets.shape) if first else None)
         if column is None:
             if self.trainer.ckpt_path is not None:
                 raise LlomeError(
@@ -80,13 +92,12 @@ class ReferenceModule(PolicyModule):
         return self.sum_over_ranks(column)
 
 
-def _read(path: Path | None) -> Tensor | None:
-    """The column of an earlier start of the run; None where there is none that can be read."""
+def _read(path: Path | None, shape: tuple[int, ...]) -> Tensor | None:
+    """The column of an earlier start of the run; None where there is none of this shape that can be read."""
     if path is None or not path.is_file():
         return None
     try:
         column = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
         return None
-    assert isinstance(column, Tensor)
-    return column
+    return column if isinstance(column, Tensor) and column.shape == shape else None

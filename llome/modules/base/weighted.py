@@ -32,6 +32,7 @@ class WeightedModule(ReferenceModule):
         average: Average = "sum",
         warmup_steps: int = 0,
         random_seed: int = 0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         """Load the parent policy, which is the reference too.
 
@@ -44,10 +45,17 @@ class WeightedModule(ReferenceModule):
             average: sum of the weighted terms, or their mean, Eq. 32 to the letter.
             warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
             random_seed: of dropout, where the policy has any; keyed by step.
+            gradient_checkpointing: keep the inputs of each block alone and compute the rest again; less memory, a third more time.
         """
         if not 0 <= lambda_ < float("inf"):
             raise ConfigError(f"lambda_ is {lambda_}; choose 0 or more")
-        super().__init__(parent, optimizer=optimizer, warmup_steps=warmup_steps, random_seed=random_seed)
+        super().__init__(
+            parent,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            random_seed=random_seed,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         self.lambda_, self.reward, self.weights, self.average = lambda_, reward, weights, average
 
     @staticmethod
