@@ -14,6 +14,7 @@ import yaml
 
 from llome import paths, provenance
 from llome.cli import main
+from llome.policy.causal_lm import PolicyCard, save_card
 from llome.tables import Domain, Labeled, Meta
 
 DOMAIN = Domain(5, 3, "0123456789abcdef")
@@ -266,6 +267,36 @@ def test_page_is_one_file_with_everything(experiment: Path) -> None:
     assert provenance.hash_file("results/pencil/r1/sft2/labeled.parquet") in text
     assert main(["report", "--experiment", str(experiment)]) == 0
     assert out.read_text() == text
+
+
+def test_searches_stand_in_the_report_once_they_are_complete(experiment: Path) -> None:
+    Path("marge.yaml").write_text("model: {init_args: {lambda_: 1.0}}\n")
+    Path("grid.yaml").write_text("grid: {model.init_args.lambda_: [0.5, 2.0]}\n")
+    experiment.write_text(experiment.read_text() + "tune: {marge: grid.yaml}\n")
+    layout = paths.Layout("results", "pencil")
+    for point, (strength, loss, valid) in zip(
+        layout.search_points("marge", 2), [(0.5, -3.25, 0.25), (2.0, 1.125, 0.95)], strict=True
+    ):
+        facts = {"val_loss": loss, "perplexity": 1.5, "token_accuracy": 0.875, "parsed": 1.0, "valid": valid}
+        save_card(
+            point, PolicyCard("marge", DOMAIN, settings={"model": {"init_args": {"lambda_": strength}}}, facts=facts)
+        )
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = Path("results/pencil/report/report.html")
+    assert "Searched settings" not in out.read_text()  # nothing has been chosen yet
+    (layout.search("marge") / "values.yaml").write_text("model: {init_args: {lambda_: 2.0}}\n")
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    text = out.read_text()
+    page = Page()
+    page.feed(text)
+    assert "search_marge" in page.ids
+    assert len(set(page.ids)) == len(page.ids)
+    assert "marge: 2 points of grid.yaml" in text
+    rows = re.findall(r"<th scope=row>([12])</th>(<td>[^/]*</td><td>[^/]*</td>)", text)
+    assert rows == [("1", "<td>0.5</td><td>-3.25</td>"), ("2", "<td>2</td><td>1.125</td>")]
+    assert "<td>95%</td><td>\u2013</td><td>chosen</td>" in text
+    assert "<td>25%</td><td>\u2013</td><td>not valid enough</td>" in text
+    assert "grid: {model.init_args.lambda_: [0.5, 2.0]}" in text  # among the settings
 
 
 def test_better_than_the_genetic_algorithm_at_equal_counts(experiment: Path) -> None:
