@@ -202,17 +202,18 @@ def test_the_baseline_never_counts_less_than_the_longest_schedule() -> None:
     assert check_experiment(GOOD, "x").baseline_rounds == 11  # 10,070 evaluations
 
 
-def test_a_chain_ends_at_the_optimum_or_with_the_budget(tmp_path: Path) -> None:
+def test_a_chain_ends_at_the_optimum_with_the_budget_or_when_it_runs_dry(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
     free, capped = check_experiment(GOOD, "x"), check_experiment(changed(budget=15_000), "x")
-    for regret, counted, ends, ends_capped in [
-        (0.3, 12_000, False, False),
-        (0.3, 13_000, False, False),  # one more batch costs 2,000 and leaves nothing
-        (0.3, 13_001, False, True),
-        (0.0, 12_000, True, True),
-        ("null", 12_000, False, False),
+    for regret, counted, labeled, ends, ends_capped in [
+        (0.3, 12_000, 2_000, False, False),
+        (0.3, 13_000, 2_000, False, False),  # one more batch costs 2,000 and leaves nothing
+        (0.3, 13_001, 2_000, False, True),
+        (0.0, 12_000, 2_000, True, True),
+        (0.3, 12_000, 0, True, True),  # a policy that writes nothing to label
+        ("null", 12_000, 1, False, False),
     ]:
-        summary.write_text(f'{{"regret": {regret}, "counted": {counted}}}')
+        summary.write_text(f'{{"regret": {regret}, "counted": {counted}, "labeled": {labeled}}}')
         assert (free.ends_with(summary), capped.ends_with(summary)) == (ends, ends_capped)
 
 

@@ -11,9 +11,11 @@ count gives the distance. That is exact, and several times faster than a product
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+import torch
 
 _BLOCK_ELEMENTS = 1 << 18  # distances held at once: a few arrays of this size stay in a core's cache
 _GROUP = 32
@@ -52,15 +54,19 @@ def find_neighbours(
     indices = np.empty((total, k), dtype=np.int64)
     distances = np.empty((total, k), dtype=np.int64)
     block = max(1, block_elements // total)
-    for first in range(0, total, block):
-        rows = slice(first, min(first + block, total))
-        keys = _distances(planes[..., rows], by_rank).astype(key_type)
-        np.multiply(keys, total, out=keys)
+
+    def search(first: int) -> None:
+        rows = slice(first, first + block)
+        keys = np.multiply(_distances(planes[..., rows], by_rank), total, dtype=key_type)
         np.add(keys, priorities[total - offsets[rows]], out=keys)
         keys[np.arange(len(keys)), rank[rows]] = (length + 1) * total  # never itself
         nearest = _smallest(keys, k).astype(np.int64)
         distances[rows] = nearest // total
         indices[rows] = order[(nearest % total + offsets[rows, None]) % total]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy lets go of the interpreter inside its operations
+        for _ in pool.map(search, range(0, total, block)):
+            pass
     return indices, distances
 
 
@@ -79,7 +85,7 @@ def _bit_planes(sequences: np.ndarray) -> np.ndarray:
 
 
 def _distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(words, bits, R) and (words, bits, N) -> (R, N) number of differing positions."""
+    """(words, bits, R) and (words, bits, N) -> (R, N) number of differing positions, uint8 if they fit one word."""
     result: np.ndarray | None = None
     for row_planes, column_planes in zip(rows, columns, strict=True):
         differ = row_planes[0][:, None] ^ column_planes[0]
@@ -87,8 +93,8 @@ def _distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         for row_bits, column_bits in zip(row_planes[1:], column_planes[1:], strict=True):
             np.bitwise_xor(row_bits[:, None], column_bits, out=scratch)
             np.bitwise_or(differ, scratch, out=differ)
-        counts = np.bitwise_count(differ)
-        result = counts.astype(np.int32) if result is None else result + counts
+        counts = np.bitwise_count(differ)  # uint8
+        result = counts if result is None else np.add(result, counts, dtype=np.int32)
     assert result is not None
     return result
 

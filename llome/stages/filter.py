@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llome.errors import ConfigError, LlomeError
+from llome.errors import ConfigError
 from llome.provenance import exclusive, hash_file, hash_json
 
 
@@ -24,7 +24,8 @@ def filter_proposals(
     """Choose the proposals that go to the oracle.
 
     Proposals that were not parsed or are labelled already are dropped; of equal ones the likeliest stays; then those whose mean token
-    likelihood is below the quantile are dropped, and k of the rest are drawn.
+    likelihood is below the quantile are dropped, and k of the rest are drawn. A policy that wrote nothing new leaves an empty table:
+    that is a result, and the last one of its chain.
 
     Args:
         proposals: proposals (Parquet) of the refinement.
@@ -36,7 +37,6 @@ def filter_proposals(
 
     Raises:
         ConfigError: an impossible setting.
-        LlomeError: no candidate is left; the message says where they went.
     """
     if k < 1:
         raise ConfigError(f"k is {k}; select at least 1 candidate a round")
@@ -58,15 +58,8 @@ def filter_proposals(
         known = np.concatenate([row_keys(t.sequence) for t in past])
         novel = unique.take(~np.isin(row_keys(unique.sequence), known))
         counts = f"{len(table):,} proposals, {len(parsed):,} parsed, {len(unique):,} distinct, {len(novel):,} not yet labelled"
-        if not len(novel):
-            remedy = (
-                "train longer or set grammar: true"
-                if not len(parsed)
-                else "raise the temperatures or train on more pairs"
-            )
-            raise LlomeError(f"{proposals} leaves no candidate ({counts}); {remedy}")
-        threshold = float(np.quantile(novel.logp_mean, likelihood_quantile))
-        kept = novel.take(novel.logp_mean >= threshold)
+        threshold = float(np.quantile(novel.logp_mean, likelihood_quantile)) if len(novel) else None
+        kept = novel if threshold is None else novel.take(novel.logp_mean >= threshold)
         rng = np.random.default_rng(random_seed)
         chosen = kept.take(np.sort(rng.choice(len(kept), size=min(k, len(kept)), replace=False)))
         settings = {"k": k, "likelihood_quantile": likelihood_quantile, "random_seed": random_seed}
@@ -75,5 +68,8 @@ def filter_proposals(
         meta = Meta(domain, inputs, settings, spent=table.meta.spent, facts=facts)
         Selected(meta=meta, sequence=chosen.sequence, source=chosen.source, logp_mean=chosen.logp_mean).write(out)
         print(f"{counts}, {len(kept):,} likely enough, {len(chosen):,} selected: {out}")
-        if len(chosen) < k:
+        if not len(chosen):
+            remedy = "raise the temperatures or train on more pairs" if len(parsed) else "train longer, or set grammar: true"
+            print(f"warning: no candidate is left, so the chain of rounds ends here; to go on, {remedy}")
+        elif len(chosen) < k:
             print(f"warning: {len(chosen):,} candidates instead of k = {k:,}; the round goes on with fewer labels")

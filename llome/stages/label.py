@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llome.errors import LlomeError
 from llome.paths import parse_history, round_number
 from llome.provenance import exclusive, hash_file
 from llome.scoring.journal import Journal
@@ -25,7 +24,7 @@ def label(
     budget: int | None = None,
     batch_size: int = 250,
 ) -> None:
-    """Score the selected candidates; writes the labelled table of one round.
+    """Score the selected candidates; writes the labelled table of one round, empty where nothing was selected.
 
     Args:
         oracle: the oracle's JSON
@@ -43,11 +42,6 @@ def label(
     domain = Domain(black_box.num_states, black_box.length, black_box.fingerprint)
     same_problem([(str(oracle), Meta(domain)), (str(selected), candidates.meta), (str(parent), before)])
     count = len(candidates)
-    if count == 0:
-        raise LlomeError(
-            f"{selected} holds no sequence, so round {history} has nothing to label; widen the filter (k,"
-            " likelihood_quantile) or the refinement (temperatures, samples), or train longer, so that more is parsed"
-        )
     inputs = {"oracle": hash_file(oracle), "selected": hash_file(selected), "parent": hash_file(parent)}
     settings = {"history": history}
     Budget(black_box, total=budget, spent=before.spent, batch_size=batch_size).require(count)
@@ -60,7 +54,7 @@ def label(
             score = Budget(
                 black_box, total=budget, spent=before.spent, journal=journal, batch_size=batch_size, progress=bar.update
             )
-            scores = score(candidates.sequence)
+            scores = score(candidates.sequence) if count else np.empty(0)
             Labeled(
                 meta=Meta(domain=domain, inputs=inputs, settings=settings, spent=score.spent),
                 sequence=candidates.sequence,

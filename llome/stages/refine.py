@@ -127,4 +127,4 @@ def refine(
         print(f"{total:,} edits of {len(seeds)} seeds, {parsed:,} parsed, temperatures {used[0]:g}-{used[-1]:g}: {out}")
         if not parsed:
             remedy = "train longer, lower the temperatures or set grammar: true"
-            print(f"warning: no edit of {model} could be parsed, so `llome filter` will stop there; {remedy}")
+            print(f"warning: no edit of {model} could be parsed, so the chain of rounds ends here; {remedy}")

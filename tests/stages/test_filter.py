@@ -91,17 +91,18 @@ def test_fewer_candidates_than_k_go_on_and_say_so(tmp_path, sequences, capsys):
 @pytest.mark.parametrize(
     ("parsed", "labeled", "message"),
     [
-        (False, 1, "0 parsed, 0 distinct.*grammar: true"),
+        (False, 1, "0 parsed, 0 distinct.*the chain of rounds ends here.*grammar: true"),
         (True, 20, "20 distinct, 0 not yet labelled.*raise the temperatures"),
     ],
 )
-def test_no_candidate_stops_with_the_reason(tmp_path, sequences, capsys, parsed, labeled, message):
+def test_no_candidate_is_an_empty_table_with_the_reason(tmp_path, sequences, capsys, parsed, labeled, message):
     write_proposals(tmp_path / "p.parquet", sequences[:20], -np.ones(20), parsed=np.full(20, parsed))
     write_labeled(tmp_path / "labeled1", sequences[:labeled])
-    assert run(tmp_path) == 2
-    assert not (tmp_path / "s.parquet").exists()
-
-    assert re.search(message, capsys.readouterr().err)
+    assert run(tmp_path) == 0
+    selected = Selected.read(tmp_path / "s.parquet")
+    assert (len(selected), selected.sequence.shape[1]) == (0, sequences.shape[1])
+    assert selected.meta.facts["threshold"] is None
+    assert re.search(message, capsys.readouterr().out, re.DOTALL)
 
 
 def test_impossible_settings_and_another_oracle_are_refused(tmp_path, sequences, capsys):

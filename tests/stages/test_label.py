@@ -88,6 +88,15 @@ def test_labels(made, tmp_path, asked):
     assert Labeled.read(chained).meta.spent == 140
 
 
+def test_nothing_selected_costs_nothing(made, tmp_path, asked):
+    select(made, tmp_path / "empty.parquet", 0)
+    out = tmp_path / "sft1" / "labeled.parquet"
+    assert main(arguments(made, out, selected=tmp_path / "empty.parquet", budget=80)) == 0
+    assert asked == []
+    assert (len(Labeled.read(out)), Labeled.read(out).meta.spent) == (0, 80)
+    assert [p.name for p in out.parent.iterdir() if p.name != ".lock"] == ["labeled.parquet"]
+
+
 def test_again_gives_the_same_bytes(made, tmp_path):
     assert main(arguments(made, tmp_path / "a.parquet")) == 0
     first = (tmp_path / "a.parquet").read_bytes()
@@ -114,8 +123,6 @@ def test_refusals(made, tmp_path, asked, capsys):
     fails("80 of 109", "30 more", "raise the budget to 110", budget=109)
     fails("history 'sft'", history="sft")
     fails("batch_size is 0", batch_size=0)
-    select(made, tmp_path / "empty.parquet", 0)
-    fails("empty.parquet", "sft1", "likelihood_quantile", "temperatures", selected=tmp_path / "empty.parquet")
     select(made, tmp_path / "foreign.parquet", 3, fingerprint="0123456789abcdef")
     fails("foreign.parquet", "0123456789abcdef", "one oracle", selected=tmp_path / "foreign.parquet")
     (tmp_path / "cut.parquet").write_bytes((made / "selected.parquet").read_bytes()[:-30])
