@@ -36,6 +36,7 @@ test: $(STAMP)
 # .venv-bench-*, made once. For a machine that does nothing else.
 bench: $(STAMP)
 	@mkdir -p results/bench
+	@echo "ten minutes or more; the first run makes the peers' environments as well"
 	OMP_NUM_THREADS=$(BENCH_THREADS) MKL_NUM_THREADS=$(BENCH_THREADS) OPENBLAS_NUM_THREADS=$(BENCH_THREADS) \
 		.venv/bin/python -m pytest tests/benchmarks/bench_*.py -o python_functions="bench_*" --size full --make-peers \
 		-q --no-header --benchmark-quiet --benchmark-json results/bench/pytest-benchmark.json $(BENCH_ARGS)

@@ -24,7 +24,6 @@ from llome.tables import Labeled, best_sequences
 
 from .measure import Measure
 from .peers import generate
-from .peers.clock import repeat
 from .problems import ROOT, forward_flops
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -78,7 +77,7 @@ def bench_sampling_against_one_generate(measure: Measure, small_policy: tuple[Pa
     measure.info["flops"] = case.flops * float(made.num_tokens.sum())
     torch.manual_seed(0)
     written: list[int] = []
-    seconds = repeat(lambda: written.append(case.generate(slice(None), 1.0, size.samples)), size.rounds)
+    seconds = measure.repeat_peer(lambda: written.append(case.generate(slice(None), 1.0, size.samples)), size.rounds)
     measure.peer("generate, one batch", seconds, work=float(np.mean(written)))
 
 
@@ -104,7 +103,7 @@ def bench_sampling_against_generate_one_by_one(measure: Measure, small_policy: t
         written.append(sum(case.generate(slice(s, s + 1), t, size.samples) for s, t in calls))
 
     scale = len(case.prompts) / size.calls_one_by_one
-    seconds = repeat(one_by_one, min(2, size.rounds))
+    seconds = measure.repeat_peer(one_by_one, min(2, size.rounds))
     remark = f"peer on {size.calls_one_by_one} of {len(case.prompts)} seeds, scaled"
     measure.peer(
         "generate, a call a seed and temperature",

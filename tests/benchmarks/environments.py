@@ -6,12 +6,12 @@ cannot be made (no network, say) its rows say so and the others go on.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,9 @@ class NotMeasuredError(Exception):
     """A peer cannot be measured here; the message is one line that says why."""
 
 
-@functools.cache
+_failed: dict[str, str] = {}  # tried once a run
+
+
 def python_of(peer: str, allowed: Allowed) -> Path:
     """The Python of a peer's environment.
 
@@ -44,31 +46,40 @@ def python_of(peer: str, allowed: Allowed) -> Path:
         return python
     if allowed == "use":
         raise NotMeasuredError(f"{folder.name} is not there; make bench makes it")
-    print(f"making {folder.name} from {PEERS.name}/{peer}.txt (minutes)", file=sys.stderr, flush=True)
+    if peer in _failed:
+        raise NotMeasuredError(_failed[peer])
     shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} cannot be made")
     install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(PEERS / f"{peer}.txt")]
-    _run([str(python), *install], f"{folder.name} cannot be made")
+    try:
+        _run([sys.executable, "-m", "venv", str(folder)], f"{folder.name} cannot be made")
+        _run([str(python), *install], f"{folder.name} cannot be made")
+    except NotMeasuredError as err:
+        _failed[peer] = str(err)
+        raise
     stamp.write_text(wanted)
     return python
 
 
-def run_peer(peer: str, script: str, *, given: Path, rounds: int, case: str, allowed: Allowed) -> dict[str, Any]:
-    """Run a peer's script and return the last line it prints, `seconds` and more.
+def run_peer(
+    peer: str, script: str, *, given: Path, rounds: int, case: str, threads: Iterable[int], allowed: Allowed
+) -> dict[str, Any]:
+    """Run a peer's script once for each number of threads; the last line it prints (`seconds` and more) of its fastest run.
 
     Raises NotMeasuredError where its environment is missing or the script fails.
     """
     python = python_of(peer, allowed)
     command = [str(python), str(PEERS / script), "--input", str(given), "--rounds", str(rounds), "--case", case]
-    out = _run(command, f"{script} failed")
-    answer: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
-    return answer
+    answers: list[dict[str, Any]] = []
+    for count in threads:
+        out = _run(command, f"{script} failed", OMP_NUM_THREADS=str(count), MKL_NUM_THREADS=str(count))
+        answers.append(json.loads(out.strip().splitlines()[-1]) | {"threads": count})
+    return min(answers, key=lambda answer: min(answer["seconds"]))
 
 
-def _run(command: list[str], what: str) -> str:
+def _run(command: list[str], what: str, **more: str) -> str:
     """Standard output of a command that knows nothing of our environment. Raises NotMeasuredError with its last words."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run(command, env={**own, "WANDB_MODE": "disabled"}, capture_output=True, text=True)
+    done = subprocess.run(command, env={**own, **more, "WANDB_MODE": "disabled"}, capture_output=True, text=True)
     if done.returncode:
         words = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise NotMeasuredError(f"{what}: {words[-1][:200] if words else f'exit code {done.returncode}'}")

@@ -1,6 +1,8 @@
 """What a bench file calls: times ours with pytest-benchmark, notes the peer beside it, and says what was asked of the row.
 
-Everything the table needs lies in the benchmark's `extra_info`, so that pytest-benchmark's JSON is the whole record.
+A peer is timed on one thread and on as many as ours has, and its better time counts: some are slower on two, by far where another
+process has one of the cores. Everything the table needs lies in the benchmark's `extra_info`, so that pytest-benchmark's JSON is the
+whole record.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from .environments import ROOT, Allowed, NotMeasuredError, run_peer
+from .peers.clock import busy_share, repeat
 from .sizes import Size
 
 Asked = Literal["speed-up", "slow-down", "seconds", "value", "nothing"]
@@ -64,6 +68,7 @@ class Measure:
             What the function returned.
         """
         rounds = rounds or self.size.rounds
+        self.info.update(threads=torch.get_num_threads(), busy=busy_share() if self._benchmark else None)
         if self._benchmark is None:
             result = function()
         else:
@@ -108,6 +113,21 @@ class Measure:
         if remark:
             self.remark(remark)
 
+    def repeat_peer(self, function: Callable[[], Any], rounds: int) -> list[float]:
+        """Timings of a peer that runs in this process, for `peer`."""
+        threads, timings = torch.get_num_threads(), []
+        try:
+            for count in self._threads:
+                torch.set_num_threads(count)
+                timings.append(repeat(function, rounds))
+        finally:
+            torch.set_num_threads(threads)
+        return min(timings, key=min)
+
+    @property
+    def _threads(self) -> list[int]:
+        return sorted({1, self.info["threads"]})
+
     def peer_script(
         self,
         name: str,
@@ -129,10 +149,11 @@ class Measure:
                 given=file,
                 rounds=rounds or self.size.rounds,
                 case=case,
+                threads=self._threads,
                 allowed=self._peers,
             )
         except NotMeasuredError as err:
             self.info["peer"] = {"name": name, "not_measured": str(err)}
             return None
-        self.peer(name, answer["seconds"])
+        self.peer(name, answer["seconds"], remark=f"peer on {answer['threads']} threads")
         return answer

@@ -8,13 +8,13 @@ The best of the timings counts, on both sides: what slows a call now and then is
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_BUSY = 0.05
 _HEADINGS = ("path", "ours", "peer", "ratio", "floor", "aim", "", "of the ceiling")
 
 
@@ -29,7 +29,7 @@ def main(source: str, out: str) -> None:
     machine = {
         "processor": cpu.get("brand_raw"),
         "cores": cpu.get("count"),
-        "threads": os.environ.get("OMP_NUM_THREADS"),
+        "threads": max(row["threads"] for row in rows),
         "python": record["machine_info"].get("python_version"),
     }
     Path(out).write_text(json.dumps({"date": record["datetime"], "machine": machine, "rows": rows}, indent=2) + "\n")
@@ -37,6 +37,11 @@ def main(source: str, out: str) -> None:
         f"\n{machine['processor']}, {machine['threads']} threads, Python {machine['python']}; best of each row's timings\n"
     )
     print(render(rows))
+    if busy := [row for row in rows if (row["busy"] or 0) > _BUSY]:
+        most = max(row["busy"] for row in busy)
+        print(
+            f"\ncaution: before {len(busy)} of {len(rows)} rows other processes took up to {most:.0%} of the cores; measure again"
+        )
     print(f"\n{out}")
 
 
@@ -47,6 +52,7 @@ def read_row(benchmark: dict[str, Any]) -> dict[str, Any]:
         key: info.get(key) for key in ("path", "asked", "floor", "aim", "unit", "value", "flops", "moved", "ceiling")
     }
     row["remark"] = info.get("remark", "")
+    row["threads"], row["busy"] = info["threads"], info["busy"]
     row["ours"] = _timing(info.get("seconds") or benchmark["stats"]["data"], info["work"])
     peer = info.get("peer")
     row["peer"] = None

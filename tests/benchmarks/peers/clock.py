@@ -45,6 +45,24 @@ class Chunks:
         return self._seconds[1:]
 
 
+def busy_share(seconds: float = 0.5) -> float | None:
+    """Share of all cores' time that other processes take, over a moment in which this one sleeps; None where Linux does not say."""
+    try:
+        before = _ticks()
+        time.sleep(seconds)
+        busy, total = (after - b for after, b in zip(_ticks(), before, strict=True))
+    except OSError:
+        return None
+    return busy / max(total, 1)
+
+
+def _ticks() -> tuple[int, int]:
+    """(busy, all) ticks of all cores since the machine started."""
+    with open("/proc/stat") as status:
+        ticks = [int(word) for word in status.readline().split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
 def peak_memory() -> int:
     """Most bytes this process has held in memory.
 
