@@ -5,15 +5,18 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	"$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo "$$name" && break; done)
 CORES ?= all
 PYTEST_ARGS ?=
+BENCH_THREADS ?= 2
+BENCH_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 
-.PHONY: help demo docs test lint format lock clean
+.PHONY: help demo docs test bench lint format lock clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
 	@echo "make docs      the demo, and the README's picture from it"
 	@echo "make test      run the tests; PYTEST_ARGS=--slow runs the slow ones as well"
+	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
 	@echo "make clean     remove .venv and caches, keep the results"
 
@@ -28,6 +31,16 @@ docs: demo
 
 test: $(STAMP)
 	.venv/bin/python -m pytest $(PYTEST_ARGS)
+
+# Ours and peers in one run, on as many threads; BENCH_ARGS="-k neighbours" measures a part. Peers that cannot live in .venv get
+# .venv-bench-*, made once. For a machine that does nothing else.
+bench: $(STAMP)
+	@mkdir -p results/bench
+	@echo "ten minutes or more; the first run makes the peers' environments as well"
+	OMP_NUM_THREADS=$(BENCH_THREADS) MKL_NUM_THREADS=$(BENCH_THREADS) OPENBLAS_NUM_THREADS=$(BENCH_THREADS) \
+		.venv/bin/python -m pytest tests/benchmarks/bench_*.py -o python_functions="bench_*" --size full --make-peers \
+		-q --no-header --benchmark-quiet --benchmark-json results/bench/pytest-benchmark.json $(BENCH_ARGS)
+	.venv/bin/python tests/benchmarks/table.py results/bench/pytest-benchmark.json results/bench/bench.json
 
 lint: $(STAMP)
 	.venv/bin/ruff check .
@@ -65,4 +78,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info
+	rm -rf .venv .venv-lock .venv-bench-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

@@ -1,0 +1,76 @@
+"""The benchmarks themselves: every row's code runs at toy size (nothing is timed), and the table reads what it leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import (
+    bench_ceilings,
+    bench_examples,
+    bench_neighbours,
+    bench_sampling,
+    bench_scoring,
+    bench_startup,
+    bench_training,
+)
+from .measure import Measure
+from .sizes import TOY
+from .table import main
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+# Each bench function is a test here, by the name of test_...; peers run with --slow, where their environments are.
+for _module in (
+    bench_ceilings,
+    bench_examples,
+    bench_neighbours,
+    bench_sampling,
+    bench_scoring,
+    bench_startup,
+    bench_training,
+):
+    for _name, _function in list(vars(_module).items()):
+        if _name.startswith("bench_"):
+            _slow = _function is bench_startup.bench_refine_on_a_tiny_input  # the import of torch, once more
+            globals()[_name.replace("bench_", "test_", 1)] = pytest.mark.slow(_function) if _slow else _function
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """What pytest-benchmark would write of four rows."""
+    rows = []
+
+    def add(seconds: list[float], **row: Any) -> Measure:
+        measure = Measure(None, TOY, tmp_path)
+        measure.ours(function=lambda: None, **row)
+        rows.append({"stats": {"data": seconds}, "extra_info": measure.info})
+        return measure
+
+    add([0.5, 1.0], path="yardstick", asked="nothing", work=1e9, unit="FLOP").info["ceiling"] = "product"
+    fast = add([2.0, 0.1], path="fast", floor=4, aim=10, work=50, unit="tokens", flops=1e8)
+    fast.peer("slow one", [0.2, 0.3], scale=2.0, remark="half of it measured")
+    add([70.0], path="late", asked="seconds", floor=60, aim=20)
+    lost = add([1.0], path="lost", floor=4)
+    assert lost.peer_script("gone", "holo", "nothing.py", given={"settings": {}}) is None
+    file = tmp_path / "record.json"
+    info = {"cpu": {"brand_raw": "A processor", "count": 2}, "python_version": "3.11.0", "node": "name-of-a-machine"}
+    file.write_text(json.dumps({"machine_info": info, "datetime": "2026-01-01", "benchmarks": rows}))
+    return file
+
+
+def test_the_table_of_a_record(record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(str(record), str(tmp_path / "bench.json"))
+    _, fast, late, lost = (written := json.loads((tmp_path / "bench.json").read_text()))["rows"]
+    assert fast["ratio"] == pytest.approx(4)
+    assert fast["share"] == {"product": pytest.approx(0.5)}
+    assert [row["met"] for row in (fast, late, lost)] == ["floor", "below", ""]
+    assert "make bench" in lost["peer"]["not_measured"]
+    assert "node" not in written["machine"]
+    shown = capsys.readouterr().out
+    assert "fast       500 tokens/s" in shown
+    assert "half of it measured" in shown
+    assert "not measured" in shown
