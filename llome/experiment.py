@@ -88,7 +88,9 @@ class Experiment:
         """Whether no round follows the one of this summary: the optimum is found, the budget has no batch left, or nothing was labelled."""
         facts = read_json(summary)
         solved = facts["regret"] is not None and facts["regret"] <= 1e-9
-        return solved or not facts["labeled"] or (self.budget is not None and facts["counted"] + self.batch > self.budget)
+        return (
+            solved or not facts["labeled"] or (self.budget is not None and facts["counted"] + self.batch > self.budget)
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The mapping of the file, defaults filled in."""

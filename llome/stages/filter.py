@@ -69,7 +69,9 @@ def filter_proposals(
         Selected(meta=meta, sequence=chosen.sequence, source=chosen.source, logp_mean=chosen.logp_mean).write(out)
         print(f"{counts}, {len(kept):,} likely enough, {len(chosen):,} selected: {out}")
         if not len(chosen):
-            remedy = "raise the temperatures or train on more pairs" if len(parsed) else "train longer, or set grammar: true"
+            remedy = (
+                "raise the temperatures or train on more pairs" if len(parsed) else "train longer, or set grammar: true"
+            )
             print(f"warning: no candidate is left, so the chain of rounds ends here; to go on, {remedy}")
         elif len(chosen) < k:
             print(f"warning: {len(chosen):,} candidates instead of k = {k:,}; the round goes on with fewer labels")
