@@ -66,12 +66,13 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if plot.seeds_end is not None:
             axes.axvline(plot.seeds_end, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+            crowded = plot.seeds_end < 0.12 * axes.get_xlim()[1]
             axes.annotate(
                 "seeds",
                 (plot.seeds_end, 0),
-                (-4, 4),
+                (4 if crowded else -4, 4),
                 textcoords="offset points",
-                ha="right",
+                ha="left" if crowded else "right",
                 va="bottom",
                 color=FAINT,
                 fontsize=9,

@@ -156,10 +156,12 @@ def _searches(searches: Mapping[str, tuple[Grid, list[Point]]]) -> list[str]:
     for objective, (grid, points) in searches.items():
         key = f"search_{objective}"
         title = f"{objective}: {len(points)} points of {grid.file}"
-        svg = figures.for_page(draw_search(points, grid), key, escape(title))
+        drawn = draw_search(points, grid)
+        width = 1.35 * float(drawn.split('viewBox="')[1].split()[2])  # as large as its letters ask for
+        svg = figures.for_page(drawn, key, escape(title))
         data = f"data:text/csv;charset=utf-8,{quote(search_csv(points, grid))}"
         lines += [
-            f'<div class=search id="{key}"><h3>{escape(title)}</h3>{svg}',
+            f'<div class=search id="{key}"><h3>{escape(title)}</h3><div style="max-width: {width:.0f}px">{svg}</div>',
             _table(search_cells(points, grid), "wide"),
             f'<p class=note>{escape(_SEARCH_NOTE)} <a href="{data}" download="{key}.csv">data (CSV)</a></p></div>',
         ]
