@@ -1,10 +1,13 @@
 """The one sampling engine: many prompts, several samples each, a temperature a row, one forward pass a token for all of them.
 
-The prompt is prefilled once and its keys and values are shared by its samples; the cache of the completion is preallocated; rows that
-have ended leave. Random draws are keyed by row and position (`draws`), so batch size and shards change nothing beyond rounding.
-Log-probabilities are the policy's own: temperature 1, full vocabulary, whatever the temperature or mask that chose the token
-(FACTS: the authors' release ranks by the tempered, truncated distribution). Works with any transformers model that goes through the
-attention interface; attention over the two caches is registered there under a name of ours.
+Rows that have the same prompt and have written the same tokens so far have the same next logits, so the pass is over these *nodes* of a
+tree, not over rows: edits of good sequences mostly copy, and of a refinement's tokens only a third to a half need computing. A prompt is
+prefilled once and its keys and values are shared by its nodes; a node's own lie in a slot of a preallocated buffer, copied where rows part.
+
+Random draws are keyed by row and position (`draws`), so batch size and shards change nothing beyond rounding. Log-probabilities are the
+policy's own: temperature 1, full vocabulary, whatever the temperature or mask that chose the token (the authors' release ranks by the
+tempered, truncated distribution). Works with any transformers model that goes through the attention interface; attention over the two
+caches is registered there under a name of ours.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from llome.draws import uniforms
 from llome.errors import PolicyError
 from llome.policy.grammar import Grammar
 
-_ATTENTION = "llome_shared_prefix"
+_ATTENTION = "llome_tree"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Sampler:
         codec: SequenceCodec,
         *,
         grammar: bool = False,
-        rows_per_batch: int = 1024,
+        rows_per_batch: int = 2048,
         workers: int = 1,
         device: str | torch.device = "cpu",
     ) -> None:
@@ -108,22 +111,25 @@ class Sampler:
         Returns:
             Samples of shape (P, n) for each group.
         """
-        parts = []
-        for group, (_, _, keys) in enumerate(groups):
-            size = max(1, self.rows_per_batch // keys.shape[1])
-            parts += [(group, slice(first, first + size)) for first in range(0, len(keys), size)]
-        tokens = [np.full((*keys.shape, self.max_tokens), self.codec.pad_id, dtype=np.int64) for _, _, keys in groups]
-        logps = [np.zeros((*keys.shape, 2)) for _, _, keys in groups]
+        shapes = [keys.shape for _, _, keys in groups]
+        prompts, prompt = np.unique(np.concatenate([group[0] for group in groups]), axis=0, return_inverse=True)
+        repeats = np.repeat([n for _, n in shapes], [count for count, _ in shapes])
+        prompt = np.repeat(prompt.reshape(-1), repeats)  # of each row
+        temperatures = np.repeat(np.concatenate([group[1] for group in groups]), repeats)
+        keys = np.concatenate([group[2].reshape(-1) for group in groups])
+        parts = np.array_split(np.argsort(prompt, kind="stable"), -(-len(keys) // self.rows_per_batch))
+        tokens = np.full((len(keys), self.max_tokens), self.codec.pad_id, dtype=np.int64)
+        logps = np.zeros((len(keys), 2))
         own = threading.local()
 
-        def run(part: tuple[int, slice]) -> int:
-            group, rows = part
+        def run(rows: np.ndarray) -> int:
             if not hasattr(own, "model"):
                 own.model = _with_shared_weights(self.model)
-            prompts, temperatures, keys = (array[rows] for array in groups[group])
+            held, of_row = np.unique(prompt[rows], return_inverse=True)
             with torch.inference_mode():
-                tokens[group][rows], logps[group][rows] = _Decoding(self, own.model, prompts, temperatures, keys).run()
-            return keys.size
+                decoding = _Decoding(self, own.model, prompts[held], of_row, temperatures[rows], keys[rows])
+                tokens[rows], logps[rows] = decoding.run()
+            return len(rows)
 
         with ThreadPoolExecutor(self.workers) as pool:
             try:
@@ -133,7 +139,11 @@ class Sampler:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        return [self._read(ids, measured) for ids, measured in zip(tokens, logps, strict=True)]
+        ends = np.cumsum([count * n for count, n in shapes])[:-1]
+        return [
+            self._read(ids.reshape(*shape, -1), measured.reshape(*shape, 2))
+            for shape, ids, measured in zip(shapes, np.split(tokens, ends), np.split(logps, ends), strict=True)
+        ]
 
     def _read(self, tokens: np.ndarray, logps: np.ndarray) -> Samples:
         sequences, parsed = self.codec.decode_completions(tokens.reshape(-1, self.max_tokens))
@@ -153,28 +163,31 @@ def _with_shared_weights(model: Any) -> Any:
 
 
 class _Decoding:
-    """One batch in flight: P prompts x n slots, of which finished ones leave when that pays."""
+    """One batch in flight: R rows, and the nodes (P prompts at first) that those still unfinished are at."""
 
     def __init__(
-        self, sampler: Sampler, model: Any, prompts: np.ndarray, temperatures: np.ndarray, keys: np.ndarray
+        self,
+        sampler: Sampler,
+        model: Any,
+        prompts: np.ndarray,
+        prompt: np.ndarray,
+        temperatures: np.ndarray,
+        keys: np.ndarray,
     ) -> None:
+        """`prompts` are (P, L) sequences, `prompt` (R,) says which is a row's."""
         self.sampler, self.model, device = sampler, model, sampler.device
-        self.num_prompts, self.n = keys.shape
-        self.max_tokens = sampler.max_tokens
         ids, mask = sampler.codec.encode_prompts(prompts)
         self.ids, self.mask = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
-        self.uniforms = torch.from_numpy(uniforms(keys, self.max_tokens).reshape(self.num_prompts * self.n, -1)).to(
-            device
-        )
-        self.temperatures = torch.from_numpy(np.repeat(temperatures, self.n)).to(dtype=sampler.wide).to(device)
-        self.prompt_lengths = self.mask.sum(1).repeat_interleave(self.n)
-        self.rows = torch.arange(self.num_prompts * self.n, device=device)  # slot -> row of the result
-        self.alive = torch.ones_like(self.rows, dtype=torch.bool)
+        self.uniforms = torch.from_numpy(uniforms(keys, sampler.max_tokens)).to(device)
+        self.temperatures = torch.from_numpy(temperatures).to(dtype=sampler.wide).to(device)
+        self.prompt_lengths = self.mask.sum(1)
+        self.rows = torch.arange(len(keys), device=device)  # the unfinished ones
+        self.node = torch.from_numpy(prompt).to(device)  # of each of them
 
     def run(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P, n, T) token ids and (P, n, 2) summed log-probability and number of tokens."""
-        total, device = self.num_prompts * self.n, self.sampler.device
-        tokens = torch.full((total, self.max_tokens), self.sampler.codec.pad_id, device=device)
+        """(R, T) token ids and (R, 2) summed log-probability and number of tokens."""
+        total, device, codec = len(self.rows), self.sampler.device, self.sampler.codec
+        tokens = torch.full((total, self.sampler.max_tokens), codec.pad_id, device=device)
         logps = torch.zeros((total, 2), dtype=self.sampler.wide, device=device)
         grammar = self.sampler.grammar
         states = grammar.start(total) if grammar is not None else None
@@ -186,57 +199,47 @@ class _Decoding:
                 use_cache=True,
                 logits_to_keep=1,
             )
-        cache = _SharedPrefixCache(out.past_key_values, self.mask, self.n, self.max_tokens)
-        logits = out.logits[:, -1].repeat_interleave(self.n, dim=0)
+        cache = _TreeCache(out.past_key_values, self.mask, total, self.sampler.max_tokens)
         with _attention(self.model, _ATTENTION):
-            for position in range(self.max_tokens):
-                allowed = None
-                if grammar is not None and states is not None:
-                    allowed = grammar.allowed(states)
-                chosen, logp = _choose(logits, self.temperatures, self.uniforms[:, position], allowed)
-                if grammar is not None and states is not None:
-                    states = grammar.advance(states, chosen)
-                rows = self.rows[self.alive]
-                tokens[rows, position] = chosen[self.alive]
-                logps[rows] += torch.stack([logp, torch.ones_like(logp)], dim=1)[self.alive]
-                self.alive &= chosen != self.sampler.codec.end_id
-                if position + 1 == self.max_tokens or not bool(self.alive.any()):
+            for position in range(self.sampler.max_tokens):
+                allowed = grammar.allowed(states) if grammar is not None and states is not None else None
+                chosen, logp = _choose(
+                    out.logits[:, -1],
+                    self.node,
+                    self.temperatures[self.rows],
+                    self.uniforms[self.rows, position],
+                    allowed,
+                )
+                tokens[self.rows, position] = chosen
+                logps[self.rows] += torch.stack([logp, torch.ones_like(logp)], dim=1)
+                going = chosen != codec.end_id
+                if position + 1 == self.sampler.max_tokens or not bool(going.any()):
                     break
-                chosen, states = self._leave(cache, chosen, states)
+                if grammar is not None and states is not None:
+                    states = grammar.advance(states, chosen)[going]
+                self.rows, chosen = self.rows[going], chosen[going]
+                self.node, token = cache.grow(self.node[going], chosen, self.sampler.vocabulary_size)
                 out = self.model(
-                    input_ids=chosen[:, None],
-                    position_ids=(self.prompt_lengths + position)[:, None],
+                    input_ids=token[:, None],
+                    position_ids=(self.prompt_lengths[cache.prompt] + position)[:, None],
                     past_key_values=cache,
                     use_cache=True,
-                    shared_prefix=cache,
+                    tree=cache,
                 )
-                logits = out.logits[:, -1]
-        shape = (self.num_prompts, self.n, -1)
-        return tokens.view(shape).cpu().numpy(), logps.view(shape).cpu().double().numpy()
-
-    def _leave(
-        self, cache: _SharedPrefixCache, chosen: torch.Tensor, states: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Repack the slots to the prompts and samples still alive once they would be under three quarters of what is held."""
-        alive = self.alive.view(-1, cache.n)
-        counts = alive.sum(1)
-        prompts, n = int((counts > 0).sum()), int(counts.max())
-        if prompts * n > 0.75 * alive.numel():
-            return chosen, states
-        kept = counts > 0
-        order = alive[kept].to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :n]
-        slots = (kept.nonzero() * cache.n + order).reshape(-1)
-        self.rows, self.alive, self.temperatures = self.rows[slots], self.alive[slots], self.temperatures[slots]
-        self.prompt_lengths, self.uniforms = self.prompt_lengths[slots], self.uniforms[slots]
-        cache.keep(kept, slots, n)
-        return chosen[slots], states[slots] if states is not None else None
+        return tokens.cpu().numpy(), logps.cpu().double().numpy()
 
 
 def _choose(
-    logits: torch.Tensor, temperatures: torch.Tensor, uniform: torch.Tensor, allowed: torch.Tensor | None
+    logits: torch.Tensor,
+    node: torch.Tensor,
+    temperatures: torch.Tensor,
+    uniform: torch.Tensor,
+    allowed: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(R, V) logits -> chosen token (R,) by inverse transform, and its log-probability (R,) at temperature 1."""
+    """(M, V) logits of nodes -> chosen token (R,) of each row by inverse transform, and its log-probability (R,) at temperature 1."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
+    normaliser = torch.logsumexp(logits, dim=-1)[node]
+    logits = logits[node]
     tempered = logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
     greedy = temperatures == 0
     scale = torch.where(greedy, 1.0, temperatures).to(logits.dtype)
@@ -244,30 +247,69 @@ def _choose(
     drawn = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
     drawn = drawn.clamp(max=logits.shape[1] - 1)
     chosen = torch.where(greedy, tempered.argmax(dim=-1), drawn)
-    logp = logits.gather(1, chosen[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)
+    logp = logits.gather(1, chosen[:, None])[:, 0] - normaliser
     return chosen, logp.to(uniform.dtype)
 
 
-class _SharedPrefixCache(Cache):
-    """Keys and values of P prompts, held once, and of their completions, P x n slots in buffers of the full length."""
+class _TreeCache(Cache):
+    """Keys and values of P prompts, held once, and of what each node has written, in the first slots of buffers for R nodes."""
 
-    def __init__(self, prefill: Any, mask: torch.Tensor, n: int, max_tokens: int) -> None:
+    def __init__(self, prefill: Any, mask: torch.Tensor, rows: int, max_tokens: int) -> None:
         super().__init__(layers=[])
         self.prefix = [(layer.keys, layer.values) for layer in prefill.layers]  # (P, H, S, D) each
         self.hidden = None if bool(mask.all()) else ~mask[:, None, None, :]  # (P, 1, 1, S)
-        self.n = n
-        slots = mask.shape[0] * n
         self.suffix = [
-            tuple(t.new_empty((slots, t.shape[1], max_tokens, t.shape[3])) for t in pair) for pair in self.prefix
+            tuple(t.new_empty((rows, t.shape[1], max_tokens, t.shape[3])) for t in pair) for pair in self.prefix
         ]
         self.position = [0] * len(self.prefix)
+        self.prompt = torch.arange(len(mask), device=mask.device)
+        """(M,) the prompt of each node."""
+        self._place()
+
+    def grow(self, node: torch.Tensor, token: torch.Tensor, vocabulary_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Move to the children that are written next: from (R,) nodes and tokens to (R,) nodes, and the (M,) tokens of these.
+
+        The first child of a node stays in its slot. The others, and those whose slot lies beyond the new number of nodes, move into
+        slots that nobody stays in, with a copy of what their parent has written.
+        """
+        children, child = torch.unique(node * vocabulary_size + token, return_inverse=True)
+        parent, written = children // vocabulary_size, children % vocabulary_size
+        count = len(children)
+        stays = torch.ones_like(parent, dtype=torch.bool)
+        stays[1:] = parent[1:] != parent[:-1]
+        stays &= parent < count
+        slot = torch.where(stays, parent, -1)
+        if not bool(stays.all()):
+            free = torch.ones(count, dtype=torch.bool, device=parent.device)
+            free[parent[stays]] = False
+            target, source = free.nonzero()[:, 0], parent[~stays]
+            slot[~stays] = target
+            at = self.position[0]
+            for tensors in self.suffix:
+                for tensor in tensors:
+                    tensor[target, :, :at] = tensor[source, :, :at]
+        order = slot.argsort()  # slot -> child
+        changed = count != len(self.prompt) or not bool(stays.all())
+        if changed:
+            self.prompt = self.prompt[parent[order]]
+            self._place()
+        return slot[child], written[order]
+
+    def _place(self) -> None:
+        """Give each node a column in its prompt's row of a table, in which attention to the prompts is one product."""
+        order = self.prompt.argsort(stable=True)
+        counts = torch.bincount(self.prompt, minlength=len(self.prefix[0][0]))
+        self.column = torch.empty_like(order)
+        first = counts.cumsum(0) - counts
+        self.column[order] = torch.arange(len(order), device=order.device) - first[self.prompt[order]]
+        self.columns = int(counts.max())
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append one token's (slots, H, 1, D) keys and values; returns the completion's so far."""
-        keys, values = self.suffix[layer_idx]
-        at = self.position[layer_idx]
+        """Append one token's (M, H, 1, D) keys and values; returns what each node has written so far."""
+        nodes, at = len(key_states), self.position[layer_idx]
+        keys, values = (tensor[:nodes] for tensor in self.suffix[layer_idx])
         keys[:, :, at], values[:, :, at] = key_states[:, :, 0], value_states[:, :, 0]
         self.position[layer_idx] = at + 1
         return keys[:, :, : at + 1], values[:, :, : at + 1]
@@ -276,63 +318,50 @@ class _SharedPrefixCache(Cache):
         """Tokens held: the prompt's and the completion's."""
         return int(self.prefix[0][0].shape[2]) + self.position[layer_idx]
 
-    def keep(self, prompts: torch.Tensor, slots: torch.Tensor, n: int) -> None:
-        """Drop all but these prompts (mask) and slots (indices, n a prompt)."""
-        self.prefix = [(k[prompts], v[prompts]) for k, v in self.prefix]
-        self.suffix = [(k[slots], v[slots]) for k, v in self.suffix]
-        self.hidden = self.hidden[prompts] if self.hidden is not None else None
-        self.n = n
+    def to_table(self, values: torch.Tensor) -> torch.Tensor:
+        """(M, H, G, X) of nodes -> (P, H, columns * G, X), zero where no node is."""
+        _, heads, groups, width = values.shape
+        table = values.new_zeros((len(self.prefix[0][0]), self.columns, heads, groups, width))
+        table[self.prompt, self.column] = values
+        return table.transpose(1, 2).reshape(len(table), heads, -1, width)
+
+    def to_nodes(self, table: torch.Tensor, groups: int) -> torch.Tensor:
+        """Back again."""
+        prompts, heads, _, width = table.shape
+        return table.view(prompts, heads, self.columns, groups, width)[self.prompt, :, self.column]
 
 
-def _shared_prefix_attention(
+def _tree_attention(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    shared_prefix: _SharedPrefixCache,
+    tree: _TreeCache,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of (slots, H, 1, D) queries over the shared prompt and the slot's own completion, one softmax over both."""
-    prefix_keys, prefix_values = shared_prefix.prefix[module.layer_idx]
-    (prompts, kv_heads, _, width), n = prefix_keys.shape, shared_prefix.n
-    heads = query.shape[1]
+    """Attention of (M, H, 1, D) queries over the shared prompt and the node's own tokens, one softmax over both."""
+    prefix_keys, prefix_values = tree.prefix[module.layer_idx]
+    kv_heads, size, width = prefix_keys.shape[1:]
+    nodes, heads = query.shape[:2]
     groups = heads // kv_heads  # grouped-query models: several query heads a key head
-    scaling = width**-0.5 if scaling is None else scaling
-    query = query * scaling
-    by_prompt = (
-        query.view(prompts, n, kv_heads, groups, width)
-        .permute(0, 2, 1, 3, 4)
-        .reshape(prompts, kv_heads, n * groups, width)
-    )
-    over_prefix = by_prompt @ prefix_keys.transpose(2, 3)  # (P, KH, n G, S)
-    if shared_prefix.hidden is not None:
-        over_prefix = over_prefix.masked_fill(shared_prefix.hidden, -torch.inf)
-    by_slot = query.view(prompts * n, kv_heads, groups, width)
-    over_suffix = by_slot @ key.transpose(2, 3)  # (slots, KH, G, t)
-    size = over_prefix.shape[3]
-    over_prefix = (
-        over_prefix.view(prompts, kv_heads, n, groups, size)
-        .permute(0, 2, 1, 3, 4)
-        .reshape(prompts * n, kv_heads, groups, size)
-    )
+    query = (query * (width**-0.5 if scaling is None else scaling)).view(nodes, kv_heads, groups, width)
+    over_prefix = tree.to_table(query) @ prefix_keys.transpose(2, 3)  # (P, KH, columns G, S)
+    if tree.hidden is not None:
+        over_prefix = over_prefix.masked_fill(tree.hidden, -torch.inf)
+    over_suffix = query @ key.transpose(2, 3)  # (M, KH, G, t)
     weights = torch.softmax(
-        torch.cat([over_prefix, over_suffix], dim=-1),
+        torch.cat([tree.to_nodes(over_prefix, groups), over_suffix], dim=-1),
         dim=-1,
         dtype=None if query.dtype == torch.float64 else torch.float32,
-    )
-    weights = weights.to(query.dtype)
-    on_prefix = weights[..., :size].view(prompts, n, kv_heads, groups, size).permute(0, 2, 1, 3, 4)
-    out = (on_prefix.reshape(prompts, kv_heads, n * groups, size) @ prefix_values).view(
-        prompts, kv_heads, n, groups, width
-    )
-    out = out.permute(0, 2, 1, 3, 4).reshape(prompts * n, kv_heads, groups, width) + weights[..., size:] @ value
-    return out.reshape(prompts * n, 1, heads, width), None
+    ).to(query.dtype)
+    out = tree.to_nodes(tree.to_table(weights[..., :size]) @ prefix_values, groups) + weights[..., size:] @ value
+    return out.reshape(nodes, 1, heads, width), None
 
 
-AttentionInterface.register(_ATTENTION, _shared_prefix_attention)
+AttentionInterface.register(_ATTENTION, _tree_attention)
 
 
 class _attention:

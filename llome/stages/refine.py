@@ -23,7 +23,7 @@ def refine(
     temperatures: list[float] = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6],  # noqa: B006 (jsonargparse shows it; never changed)
     next_input: Literal["iteration", "trajectory"] = "iteration",
     grammar: bool = False,
-    rows_per_batch: int = 1024,
+    rows_per_batch: int = 2048,
     device: str = "auto",
     precision: Literal["fp32", "bf16", "fp64"] = "fp32",
 ) -> None:

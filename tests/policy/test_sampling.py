@@ -96,30 +96,57 @@ def test_batches_order_and_company_change_nothing_in_float64(which, request):
 
 
 @pytest.mark.parametrize("grammar", [False, True])
-def test_workers_and_groups_change_nothing(compact, grammar):
-    """Not a bit: a batch is computed alike in any thread. The model's own settings are left alone."""
+def test_workers_change_not_a_bit_and_groups_nothing_in_float64(compact, grammar):
+    """A batch is computed alike in any thread; rows of several groups share prompts. The model's own settings are left alone."""
     model, codec = compact
     rng = np.random.default_rng(2)
+    prompts = rng.integers(0, codec.num_states, (6, 5))
     groups = [
         (
-            rng.integers(0, codec.num_states, (rows, 5)),
+            prompts[rng.integers(6, size=rows)],
             rng.choice([0.0, 1.0], rows),
-            row_keys(3, np.arange(rows)[:, None], np.arange(n)),
+            row_keys(3, n, np.arange(rows)[:, None], np.arange(n)),
         )
         for rows, n in ((5, 1), (12, 3))
     ]
-    model = model.float()
     before, seen = model.config._attn_implementation, []
     alone = [Sampler(model, codec, grammar=grammar, rows_per_batch=6).sample(*group) for group in groups]
-    together = Sampler(model, codec, grammar=grammar, rows_per_batch=6, workers=4).sample_groups(
+    one = Sampler(model, codec, grammar=grammar, rows_per_batch=6).sample_groups(groups)
+    four = Sampler(model, codec, grammar=grammar, rows_per_batch=6, workers=4).sample_groups(
         groups, progress=seen.append
     )
-    model.double()
     assert model.config._attn_implementation == before
-    assert sorted(seen) == [5, *[6] * 6]
-    for one, other in zip(alone, together, strict=True):
-        for name, value in vars(one).items():
-            np.testing.assert_array_equal(getattr(other, name), value, err_msg=name)
+    assert sorted(seen) == [5, 6, 6, 6, 6, 6, 6]  # 41 rows
+    for first, second, third in zip(alone, one, four, strict=True):
+        for name, value in vars(second).items():
+            np.testing.assert_array_equal(getattr(third, name), value, err_msg=name)
+        np.testing.assert_array_equal(first.tokens, second.tokens)
+        np.testing.assert_allclose(first.logp_sum, second.logp_sum, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("which", ["compact", "text"])
+def test_rows_that_have_written_the_same_are_computed_once(which, request, monkeypatch):
+    """Counted in rows of the forward passes: equal rows cost one, and what they hold is that of each alone."""
+    model, codec = request.getfixturevalue(which)
+    computed = []
+    forward = type(model).forward
+
+    def counted(self, input_ids, **kwargs):
+        computed.append(len(input_ids))
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", counted)
+    prompts = np.array([[1, 2, 3, 4, 5 % codec.num_states]] * 8 + [[0, 0, 0, 0, 0]])
+    keys = row_keys(9, np.zeros((9, 1), dtype=int), np.arange(3)[None])  # all prompts draw alike
+    temperatures = np.full(9, 1.0)
+    together = Sampler(model, codec).sample(prompts, temperatures, keys)
+    assert computed[0] == 2  # prompts
+    assert max(computed) <= 2 * 3  # draws of each, at most
+    for row in (0, 8):
+        apart = Sampler(model, codec).sample(prompts[row : row + 1], temperatures[:1], keys[:1])
+        np.testing.assert_array_equal(together.tokens[row], apart.tokens[0])
+        np.testing.assert_allclose(together.logp_sum[row], apart.logp_sum[0], rtol=0, atol=1e-10)
+    assert (together.tokens[:8] == together.tokens[:1]).all()
 
 
 def test_a_failure_in_a_batch_is_the_samplers(compact, monkeypatch):
