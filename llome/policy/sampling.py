@@ -12,24 +12,22 @@ caches is registered there under a name of ours.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface
-from transformers.cache_utils import Cache
 
 from llome.codec import SequenceCodec
 from llome.draws import uniforms
 from llome.errors import PolicyError
 from llome.policy.grammar import Grammar
-
-_ATTENTION = "llome_tree"
+from llome.policy.tree import TREE, TreeCache, attention
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Sampler:
         *,
         grammar: bool = False,
         rows_per_batch: int = 2048,
-        workers: int = 1,
+        workers: int | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         """Move the model to `device` and put it in eval mode.
@@ -73,8 +71,8 @@ class Sampler:
             codec: of its tokenizer and the problem.
             grammar: allow only tokens that keep the completion well-formed, of the right length and in range.
             rows_per_batch: completions that are sampled at once; bounds the memory, changes no result beyond rounding.
-            workers: batches in flight at once, a thread each; changes no result. Pays on CPUs, where each batch then runs on one core
-                (`torch.set_num_threads(1)`), instead of all cores meeting at the end of each of its small operations.
+            workers: batches in flight at once, a thread and a core each; changes no result. None: as many as torch has threads on a
+                CPU, where small operations shared by all cores would wait for each other; else one.
             device: where to run.
         """
         if not getattr(model, "_supports_attention_backend", False):
@@ -84,8 +82,9 @@ class Sampler:
             )
         self.model = model.to(device).eval()
         self.codec = codec
-        self.rows_per_batch, self.workers = rows_per_batch, workers
+        self.rows_per_batch = rows_per_batch
         self.device = torch.device(device)
+        self.workers = workers or (torch.get_num_threads() if self.device.type == "cpu" else 1)
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64  # of sums and draws
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
         self.grammar = Grammar(codec, self.vocabulary_size, device=device) if grammar else None
@@ -131,7 +130,7 @@ class Sampler:
                 tokens[rows], logps[rows] = decoding.run()
             return len(rows)
 
-        with ThreadPoolExecutor(self.workers) as pool:
+        with _a_core_a_thread(), ThreadPoolExecutor(self.workers) as pool:
             try:
                 for done in pool.map(run, parts):
                     if progress is not None:
@@ -154,6 +153,17 @@ class Sampler:
             num_tokens=logps[..., 1].astype(np.int64),
             tokens=tokens,
         )
+
+
+@contextlib.contextmanager
+def _a_core_a_thread() -> Iterator[None]:
+    """Let no operation spread over several cores for a while; so no sum depends on their number either."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _with_shared_weights(model: Any) -> Any:
@@ -191,7 +201,7 @@ class _Decoding:
         logps = torch.zeros((total, 2), dtype=self.sampler.wide, device=device)
         grammar = self.sampler.grammar
         states = grammar.start(total) if grammar is not None else None
-        with _attention(self.model, "sdpa"):
+        with attention(self.model, "sdpa"):
             out = self.model(
                 input_ids=self.ids,
                 attention_mask=self.mask.long(),
@@ -199,8 +209,8 @@ class _Decoding:
                 use_cache=True,
                 logits_to_keep=1,
             )
-        cache = _TreeCache(out.past_key_values, self.mask, total, self.sampler.max_tokens)
-        with _attention(self.model, _ATTENTION):
+        cache = TreeCache(out.past_key_values, self.mask, total, self.sampler.max_tokens)
+        with attention(self.model, TREE):
             for position in range(self.sampler.max_tokens):
                 allowed = grammar.allowed(states) if grammar is not None and states is not None else None
                 chosen, logp = _choose(
@@ -249,133 +259,6 @@ def _choose(
     chosen = torch.where(greedy, tempered.argmax(dim=-1), drawn)
     logp = logits.gather(1, chosen[:, None])[:, 0] - normaliser
     return chosen, logp.to(uniform.dtype)
-
-
-class _TreeCache(Cache):
-    """Keys and values of P prompts, held once, and of what each node has written, in the first slots of buffers for R nodes."""
-
-    def __init__(self, prefill: Any, mask: torch.Tensor, rows: int, max_tokens: int) -> None:
-        super().__init__(layers=[])
-        self.prefix = [(layer.keys, layer.values) for layer in prefill.layers]  # (P, H, S, D) each
-        self.hidden = None if bool(mask.all()) else ~mask[:, None, None, :]  # (P, 1, 1, S)
-        self.suffix = [
-            tuple(t.new_empty((rows, t.shape[1], max_tokens, t.shape[3])) for t in pair) for pair in self.prefix
-        ]
-        self.position = [0] * len(self.prefix)
-        self.prompt = torch.arange(len(mask), device=mask.device)
-        """(M,) the prompt of each node."""
-        self._place()
-
-    def grow(self, node: torch.Tensor, token: torch.Tensor, vocabulary_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Move to the children that are written next: from (R,) nodes and tokens to (R,) nodes, and the (M,) tokens of these.
-
-        The first child of a node stays in its slot. The others, and those whose slot lies beyond the new number of nodes, move into
-        slots that nobody stays in, with a copy of what their parent has written.
-        """
-        children, child = torch.unique(node * vocabulary_size + token, return_inverse=True)
-        parent, written = children // vocabulary_size, children % vocabulary_size
-        count = len(children)
-        stays = torch.ones_like(parent, dtype=torch.bool)
-        stays[1:] = parent[1:] != parent[:-1]
-        stays &= parent < count
-        slot = torch.where(stays, parent, -1)
-        if not bool(stays.all()):
-            free = torch.ones(count, dtype=torch.bool, device=parent.device)
-            free[parent[stays]] = False
-            target, source = free.nonzero()[:, 0], parent[~stays]
-            slot[~stays] = target
-            at = self.position[0]
-            for tensors in self.suffix:
-                for tensor in tensors:
-                    tensor[target, :, :at] = tensor[source, :, :at]
-        order = slot.argsort()  # slot -> child
-        changed = count != len(self.prompt) or not bool(stays.all())
-        if changed:
-            self.prompt = self.prompt[parent[order]]
-            self._place()
-        return slot[child], written[order]
-
-    def _place(self) -> None:
-        """Give each node a column in its prompt's row of a table, in which attention to the prompts is one product."""
-        order = self.prompt.argsort(stable=True)
-        counts = torch.bincount(self.prompt, minlength=len(self.prefix[0][0]))
-        self.column = torch.empty_like(order)
-        first = counts.cumsum(0) - counts
-        self.column[order] = torch.arange(len(order), device=order.device) - first[self.prompt[order]]
-        self.columns = int(counts.max())
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append one token's (M, H, 1, D) keys and values; returns what each node has written so far."""
-        nodes, at = len(key_states), self.position[layer_idx]
-        keys, values = (tensor[:nodes] for tensor in self.suffix[layer_idx])
-        keys[:, :, at], values[:, :, at] = key_states[:, :, 0], value_states[:, :, 0]
-        self.position[layer_idx] = at + 1
-        return keys[:, :, : at + 1], values[:, :, : at + 1]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Tokens held: the prompt's and the completion's."""
-        return int(self.prefix[0][0].shape[2]) + self.position[layer_idx]
-
-    def to_table(self, values: torch.Tensor) -> torch.Tensor:
-        """(M, H, G, X) of nodes -> (P, H, columns * G, X), zero where no node is."""
-        _, heads, groups, width = values.shape
-        table = values.new_zeros((len(self.prefix[0][0]), self.columns, heads, groups, width))
-        table[self.prompt, self.column] = values
-        return table.transpose(1, 2).reshape(len(table), heads, -1, width)
-
-    def to_nodes(self, table: torch.Tensor, groups: int) -> torch.Tensor:
-        """Back again."""
-        prompts, heads, _, width = table.shape
-        return table.view(prompts, heads, self.columns, groups, width)[self.prompt, :, self.column]
-
-
-def _tree_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    *,
-    tree: _TreeCache,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of (M, H, 1, D) queries over the shared prompt and the node's own tokens, one softmax over both."""
-    prefix_keys, prefix_values = tree.prefix[module.layer_idx]
-    kv_heads, size, width = prefix_keys.shape[1:]
-    nodes, heads = query.shape[:2]
-    groups = heads // kv_heads  # grouped-query models: several query heads a key head
-    query = (query * (width**-0.5 if scaling is None else scaling)).view(nodes, kv_heads, groups, width)
-    over_prefix = tree.to_table(query) @ prefix_keys.transpose(2, 3)  # (P, KH, columns G, S)
-    if tree.hidden is not None:
-        over_prefix = over_prefix.masked_fill(tree.hidden, -torch.inf)
-    over_suffix = query @ key.transpose(2, 3)  # (M, KH, G, t)
-    weights = torch.softmax(
-        torch.cat([tree.to_nodes(over_prefix, groups), over_suffix], dim=-1),
-        dim=-1,
-        dtype=None if query.dtype == torch.float64 else torch.float32,
-    ).to(query.dtype)
-    out = tree.to_nodes(tree.to_table(weights[..., :size]) @ prefix_values, groups) + weights[..., size:] @ value
-    return out.reshape(nodes, 1, heads, width), None
-
-
-AttentionInterface.register(_ATTENTION, _tree_attention)
-
-
-class _attention:
-    """Run the model with another attention implementation for a while."""
-
-    def __init__(self, model: Any, name: str) -> None:
-        self.model, self.name = model, name
-
-    def __enter__(self) -> None:
-        self.before = self.model.config._attn_implementation
-        self.model.config._attn_implementation = self.name
-
-    def __exit__(self, *exc: object) -> None:
-        self.model.config._attn_implementation = self.before
 
 
 def _longest_completion(codec: SequenceCodec) -> int:

@@ -95,18 +95,8 @@ def refine(
         }
         inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
         scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where])}"
-        workers = torch.get_num_threads() if where == "cpu" else 1
-        if where == "cpu":
-            torch.set_num_threads(
-                1
-            )  # a core a batch: no operation waits for another core, and no sum depends on their number
         sampler = Sampler(
-            policy,
-            codec_for(tokenizer, card),
-            grammar=grammar,
-            rows_per_batch=rows_per_batch,
-            workers=workers,
-            device=where,
+            policy, codec_for(tokenizer, card), grammar=grammar, rows_per_batch=rows_per_batch, device=where
         )
         total = len(seeds) * (1 + len(used) * num_samples) * iterations
         with tqdm(total=total, desc="refine", unit="edit", unit_scale=True, mininterval=1.0) as bar:
