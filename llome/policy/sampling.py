@@ -130,7 +130,10 @@ class Sampler:
                 tokens[rows], logps[rows] = decoding.run()
             return len(rows)
 
-        with _a_core_a_thread(), ThreadPoolExecutor(self.workers) as pool:
+        with (
+            _a_core_a_thread(),
+            ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+        ):
             try:
                 for done in pool.map(run, parts):
                     if progress is not None:
@@ -157,7 +160,10 @@ class Sampler:
 
 @contextlib.contextmanager
 def _a_core_a_thread() -> Iterator[None]:
-    """Let no operation spread over several cores for a while; so no sum depends on their number either."""
+    """Let no operation spread over several cores for a while; so no sum depends on their number either.
+
+    New threads take their number from the environment: a pool's have to be told as well.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
