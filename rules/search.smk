@@ -3,8 +3,9 @@
     snakemake tune --cores 2 --configfile configs/experiments/objectives.yaml
 
 The policy of a point is the one that the objective's first round starts from; the data are the seeds, split into training and
-validation as for the first round, so that what a point is judged on has not been trained on before. Points are small and many:
-each runs on one core.
+validation by the seed of the schedule's first round. So a point that starts from that round's policy is judged on sources which that
+round held out as well (all of them for pairs, nearly all for triples); a policy of later rounds may have seen them. Points are small
+and many: each runs on one core.
 """
 
 

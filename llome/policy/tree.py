@@ -44,7 +44,8 @@ class TreeCache(Cache):
         stays[1:] = parent[1:] != parent[:-1]
         stays &= parent < count
         slot = torch.where(stays, parent, -1)
-        if not bool(stays.all()):
+        moved = not bool(stays.all())
+        if moved:
             free = torch.ones(count, dtype=torch.bool, device=parent.device)
             free[parent[stays]] = False
             target, source = free.nonzero()[:, 0], parent[~stays]
@@ -54,8 +55,7 @@ class TreeCache(Cache):
                 for tensor in tensors:
                     tensor[target, :, :at] = tensor[source, :, :at]
         order = slot.argsort()  # slot -> child
-        changed = count != len(self.prompt) or not bool(stays.all())
-        if changed:
+        if moved or count != len(self.prompt):
             self.prompt = self.prompt[parent[order]]
             self._place()
         return slot[child], written[order]
