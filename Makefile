@@ -10,13 +10,14 @@ BENCH_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 
-.PHONY: help demo docs test bench lint format lock clean
+.PHONY: help demo docs test bench growth lint format lock clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
 	@echo "make docs      the demo, and the README's picture from it"
 	@echo "make test      run the tests; PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
+	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
 	@echo "make clean     remove .venv and caches, keep the results"
 
@@ -41,6 +42,10 @@ bench: $(STAMP)
 		.venv/bin/python -m pytest tests/benchmarks/bench_*.py -o python_functions="bench_*" --size full --make-peers \
 		-q --no-header --benchmark-quiet --benchmark-json results/bench/pytest-benchmark.json $(BENCH_ARGS)
 	.venv/bin/python tests/benchmarks/table.py results/bench/pytest-benchmark.json results/bench/bench.json
+
+growth: $(STAMP)
+	cd tests && OMP_NUM_THREADS=$(BENCH_THREADS) MKL_NUM_THREADS=$(BENCH_THREADS) \
+		../.venv/bin/python -m benchmarks.growth ../docs/growth.csv ../docs/growth.svg
 
 lint: $(STAMP)
 	.venv/bin/ruff check .

@@ -46,7 +46,7 @@ class PropEnDataModule(LightningDataModule):
             parent: policy directory; gives the tokenizer and the problem.
             labeled: labelled tables, matched as one.
             kind: pairs (SFT, MargE, REINFORCE) or triples (DPO).
-            num_best: match the best labelled sequences alone, this many (see `select_best`); null for all.
+            num_best: match the best labelled sequences alone, this many, at most half of them of one score; null for all.
             num_neighbours: nearest neighbours each sequence is matched with.
             max_distance: largest Hamming distance of source and target, as a share of the length.
             max_infeasible: largest share of examples whose source is infeasible.

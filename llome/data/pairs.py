@@ -43,7 +43,8 @@ class Examples:
 def select_best(scores: np.ndarray, queries: np.ndarray, count: int) -> np.ndarray:
     """Truncation selection: which labelled sequences are worth matching once many rounds have been labelled.
 
-    Equal scores make no pair, so where the `count` best all score alike, as many of the next best join them.
+    Equal scores make no pair, and scores of motifs are few: at most half of the sequences kept share one score, so that a search that
+    has stood at its best score for long still has worse ones to learn from.
 
     Args:
         scores: (N,) scores, -inf infeasible.
@@ -54,10 +55,9 @@ def select_best(scores: np.ndarray, queries: np.ndarray, count: int) -> np.ndarr
         Rows kept, in ascending order.
     """
     order = best_rows(scores, queries, len(scores))
-    kept = order[:count]
-    if len(kept) and scores[kept[-1]] == scores[kept[0]]:
-        kept = np.concatenate([kept, order[scores[order] < scores[kept[0]]][:count]])
-    return np.sort(kept)
+    _, first, level = np.unique(-scores[order], return_index=True, return_inverse=True)
+    place = np.arange(len(order)) - first[level]  # among those of the same score
+    return np.sort(order[place < -(-count // 2)][:count])
 
 
 def match_examples(

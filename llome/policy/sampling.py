@@ -6,17 +6,13 @@ prefilled once and its keys and values are shared by its nodes; a node's own lie
 
 Random draws are keyed by row and position (`draws`), so batch size and shards change nothing beyond rounding. Log-probabilities are the
 policy's own: temperature 1, full vocabulary, whatever the temperature or mask that chose the token (the authors' release ranks by the
-tempered, truncated distribution). Works with any transformers model that goes through the attention interface; attention over the two
-caches is registered there under a name of ours.
+tempered, truncated distribution). How a model is run is in `passes`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +23,9 @@ from llome.codec import SequenceCodec
 from llome.draws import uniforms
 from llome.errors import PolicyError
 from llome.policy.grammar import Grammar
-from llome.policy.tree import TREE, TreeCache, attention
+from llome.policy.memory import fitting_tokens
+from llome.policy.passes import Passes, check_model, passes_of
+from llome.policy.tree import TreeCache
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ class Sampler:
         codec: SequenceCodec,
         *,
         grammar: bool = False,
-        rows_per_batch: int = 2048,
-        workers: int | None = None,
+        max_batch_tokens: int | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
         """Move the model to `device` and put it in eval mode.
@@ -70,25 +67,23 @@ class Sampler:
             model: a causal language model of transformers.
             codec: of its tokenizer and the problem.
             grammar: allow only tokens that keep the completion well-formed, of the right length and in range.
-            rows_per_batch: completions that are sampled at once; bounds the memory, changes no result beyond rounding.
-            workers: batches in flight at once, a thread and a core each; changes no result. None: as many as torch has threads on a
-                CPU, where small operations shared by all cores would wait for each other; else one.
+            max_batch_tokens: tokens of prompts and completions that are held at once; bounds the memory, changes no result beyond
+                rounding. None: a number for the kind of device, fewer where the free memory is too small for it.
             device: where to run.
         """
-        if not getattr(model, "_supports_attention_backend", False):
-            raise PolicyError(
-                f"{type(model).__name__} does not go through transformers' attention interface;"
-                " use a model that does (GPT-NeoX, Llama, ...)"
-            )
+        check_model(model)
         self.model = model.to(device).eval()
         self.codec = codec
-        self.rows_per_batch = rows_per_batch
         self.device = torch.device(device)
-        self.workers = workers or (torch.get_num_threads() if self.device.type == "cpu" else 1)
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64  # of sums and draws
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
         self.grammar = Grammar(codec, self.vocabulary_size, device=device) if grammar else None
         self.max_tokens = _longest_completion(codec)
+        if max_batch_tokens is None:
+            max_batch_tokens, note = fitting_tokens(self.model, row_tokens(codec), self.device)
+            if note is not None:
+                print(note, file=sys.stderr)
+        self.rows_per_batch = max(1, max_batch_tokens // row_tokens(codec))
 
     def sample(self, prompts: np.ndarray, temperatures: np.ndarray, keys: np.ndarray) -> Samples:
         """Sample n completions of each prompt; arguments as those of a group of `sample_groups`."""
@@ -116,31 +111,26 @@ class Sampler:
         prompt = np.repeat(prompt.reshape(-1), repeats)  # of each row
         temperatures = np.repeat(np.concatenate([group[1] for group in groups]), repeats)
         keys = np.concatenate([group[2].reshape(-1) for group in groups])
-        parts = np.array_split(np.argsort(prompt, kind="stable"), -(-len(keys) // self.rows_per_batch))
+        parts: list[np.ndarray] = np.array_split(
+            np.argsort(prompt, kind="stable"), -(-len(keys) // self.rows_per_batch)
+        )
         tokens = np.full((len(keys), self.max_tokens), self.codec.pad_id, dtype=np.int64)
         logps = np.zeros((len(keys), 2))
-        own = threading.local()
 
-        def run(rows: np.ndarray) -> int:
-            if not hasattr(own, "model"):
-                own.model = _with_shared_weights(self.model)
+        passes = passes_of(self.model, row_tokens(self.codec))
+        while parts:
+            rows = parts.pop(0)
             held, of_row = np.unique(prompt[rows], return_inverse=True)
-            with torch.inference_mode():
-                decoding = _Decoding(self, own.model, prompts[held], of_row, temperatures[rows], keys[rows])
-                tokens[rows], logps[rows] = decoding.run()
-            return len(rows)
-
-        with (
-            _a_core_a_thread(),
-            ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-        ):
             try:
-                for done in pool.map(run, parts):
-                    if progress is not None:
-                        progress(done)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+                with torch.inference_mode():
+                    decoding = _Decoding(self, passes, prompts[held], of_row, temperatures[rows], keys[rows])
+                    tokens[rows], logps[rows] = decoding.run()
+            except (RuntimeError, MemoryError) as err:
+                _check_memory(err, len(rows), self.device)
+                parts[:0] = np.array_split(rows, 2)
+                continue
+            if progress is not None:
+                progress(len(rows))
         ends = np.cumsum([count * n for count, n in shapes])[:-1]
         return [
             self._read(ids.reshape(*shape, -1), measured.reshape(*shape, 2))
@@ -158,24 +148,16 @@ class Sampler:
         )
 
 
-@contextlib.contextmanager
-def _a_core_a_thread() -> Iterator[None]:
-    """Let no operation spread over several cores for a while; so no sum depends on their number either.
-
-    New threads take their number from the environment: a pool's have to be told as well.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _with_shared_weights(model: Any) -> Any:
-    """The model once more, with the same tensors: its configuration, where the attention is chosen, is the copy's own."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+def _check_memory(err: BaseException, rows: int, device: torch.device) -> None:
+    """Say that a batch did not fit and will be halved; raises `err` if that is not why it failed, PolicyError if it is a single row."""
+    lacking = isinstance(err, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(err)
+    if not lacking:
+        raise err
+    if rows == 1:
+        raise PolicyError(
+            f"{device} has too little memory left to write a single completion; free some, or take a smaller policy or --precision bf16"
+        ) from err
+    print(f"{rows:,} completions at once do not fit into the memory of {device}: going on with halves", file=sys.stderr)
 
 
 class _Decoding:
@@ -184,14 +166,14 @@ class _Decoding:
     def __init__(
         self,
         sampler: Sampler,
-        model: Any,
+        passes: Passes,
         prompts: np.ndarray,
         prompt: np.ndarray,
         temperatures: np.ndarray,
         keys: np.ndarray,
     ) -> None:
         """`prompts` are (P, L) sequences, `prompt` (R,) says which is a row's."""
-        self.sampler, self.model, device = sampler, model, sampler.device
+        self.sampler, self.passes, device = sampler, passes, sampler.device
         ids, mask = sampler.codec.encode_prompts(prompts)
         self.ids, self.mask = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         self.uniforms = torch.from_numpy(uniforms(keys, sampler.max_tokens)).to(device)
@@ -207,41 +189,27 @@ class _Decoding:
         logps = torch.zeros((total, 2), dtype=self.sampler.wide, device=device)
         grammar = self.sampler.grammar
         states = grammar.start(total) if grammar is not None else None
-        with attention(self.model, "sdpa"):
-            out = self.model(
-                input_ids=self.ids,
-                attention_mask=self.mask.long(),
-                position_ids=(self.mask.long().cumsum(1) - 1).clamp(min=0),
-                use_cache=True,
-                logits_to_keep=1,
+        logits, prefix = self.passes.read(self.ids, self.mask)
+        cache = TreeCache(prefix, self.mask, total, self.sampler.max_tokens)
+        for position in range(self.sampler.max_tokens):
+            allowed = grammar.allowed(states) if grammar is not None and states is not None else None
+            chosen, logp = _choose(
+                logits,
+                self.node,
+                self.temperatures[self.rows],
+                self.uniforms[self.rows, position],
+                allowed,
             )
-        cache = TreeCache(out.past_key_values, self.mask, total, self.sampler.max_tokens)
-        with attention(self.model, TREE):
-            for position in range(self.sampler.max_tokens):
-                allowed = grammar.allowed(states) if grammar is not None and states is not None else None
-                chosen, logp = _choose(
-                    out.logits[:, -1],
-                    self.node,
-                    self.temperatures[self.rows],
-                    self.uniforms[self.rows, position],
-                    allowed,
-                )
-                tokens[self.rows, position] = chosen
-                logps[self.rows] += torch.stack([logp, torch.ones_like(logp)], dim=1)
-                going = chosen != codec.end_id
-                if position + 1 == self.sampler.max_tokens or not bool(going.any()):
-                    break
-                if grammar is not None and states is not None:
-                    states = grammar.advance(states, chosen)[going]
-                self.rows, chosen = self.rows[going], chosen[going]
-                self.node, token = cache.grow(self.node[going], chosen, self.sampler.vocabulary_size)
-                out = self.model(
-                    input_ids=token[:, None],
-                    position_ids=(self.prompt_lengths[cache.prompt] + position)[:, None],
-                    past_key_values=cache,
-                    use_cache=True,
-                    tree=cache,
-                )
+            tokens[self.rows, position] = chosen
+            logps[self.rows] += torch.stack([logp, torch.ones_like(logp)], dim=1)
+            going = chosen != codec.end_id
+            if position + 1 == self.sampler.max_tokens or not bool(going.any()):
+                break
+            if grammar is not None and states is not None:
+                states = grammar.advance(states, chosen)[going]
+            self.rows, chosen = self.rows[going], chosen[going]
+            self.node, token = cache.grow(self.node[going], chosen, self.sampler.vocabulary_size)
+            logits = self.passes.write(token, self.prompt_lengths[cache.prompt] + position, cache)
         return tokens.cpu().numpy(), logps.cpu().double().numpy()
 
 
@@ -271,5 +239,13 @@ def _longest_completion(codec: SequenceCodec) -> int:
     """Tokens that hold any valid completion as its tokenizer writes it, the end token included."""
     if codec.compact:
         return codec.length + 1
-    constant = np.repeat(np.arange(codec.num_states)[:, None], codec.length, axis=1)
-    return int(codec.encode_completions(constant)[0].shape[1]) + 8
+    return int(codec.encode_completions(_constants(codec))[0].shape[1]) + 8
+
+
+def row_tokens(codec: SequenceCodec) -> int:
+    """Tokens of a row, counted for the longest prompt and completion of its tokenizer."""
+    return int(codec.encode_prompts(_constants(codec))[0].shape[1]) + _longest_completion(codec)
+
+
+def _constants(codec: SequenceCodec) -> np.ndarray:
+    return np.repeat(np.arange(codec.num_states)[:, None], codec.length, axis=1)

@@ -23,7 +23,7 @@ def refine(
     temperatures: list[float] = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6],  # noqa: B006 (jsonargparse shows it; never changed)
     next_input: Literal["iteration", "trajectory"] = "iteration",
     grammar: bool = False,
-    rows_per_batch: int = 2048,
+    max_batch_tokens: int | None = None,
     device: str = "auto",
     precision: Literal["fp32", "bf16", "fp64"] = "fp32",
 ) -> None:
@@ -42,7 +42,8 @@ def refine(
         temperatures: sampling temperatures before adjustment; greedy decoding comes on top.
         next_input: the most likely output of this iteration (the paper) or of the whole trajectory (the authors' release).
         grammar: allow only well-formed completions of the right length and range.
-        rows_per_batch: completions sampled at once; bounds the memory, changes no result beyond rounding.
+        max_batch_tokens: tokens of prompts and completions held at once; bounds the memory, changes no result beyond rounding. None: a
+            number for the kind of device, fewer where the free memory is too small for it.
         device: auto, cpu, cuda, cuda:1, ...
         precision: number format of the weights and activations.
 
@@ -54,9 +55,9 @@ def refine(
         ("num_seeds", num_seeds),
         ("iterations", iterations),
         ("num_samples", num_samples),
-        ("rows_per_batch", rows_per_batch),
+        ("max_batch_tokens", max_batch_tokens),
     ):
-        if value < 1:
+        if value is not None and value < 1:
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     if not temperatures or min(temperatures) <= 0:
         raise ConfigError(
@@ -96,7 +97,7 @@ def refine(
         inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
         scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where])}"
         sampler = Sampler(
-            policy, codec_for(tokenizer, card), grammar=grammar, rows_per_batch=rows_per_batch, device=where
+            policy, codec_for(tokenizer, card), grammar=grammar, max_batch_tokens=max_batch_tokens, device=where
         )
         total = len(seeds) * (1 + len(used) * num_samples) * iterations
         with tqdm(total=total, desc="refine", unit="edit", unit_scale=True, mininterval=1.0) as bar:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from . import (
     bench_startup,
     bench_training,
 )
+from .growth import Panel, Sizes
+from .growth import main as measure_growth
 from .measure import Measure
 from .sizes import TOY
 from .table import main
@@ -74,3 +77,28 @@ def test_the_table_of_a_record(record: Path, tmp_path: Path, capsys: pytest.Capt
     assert "fast       500 tokens/s" in shown
     assert "half of it measured" in shown
     assert "not measured" in shown
+
+
+def test_growth_is_measured_written_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy = Sizes(
+        seeds=(1, 2),
+        length=(16, 20),
+        width=(16, 32),
+        neighbours=(40, 60),
+        oracle_length=(32, 40),
+        motifs=(1, 2),
+        refined=(1, 16),
+        scored=50,
+        repeats=1,
+    )
+    measure_growth(str(tmp_path / "growth.csv"), str(tmp_path / "growth.svg"), toy)
+    with open(tmp_path / "growth.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert all(float(row["seconds"]) > 0 for row in rows)
+    assert (tmp_path / "growth.svg").read_text().count("exponent") == 6
+    assert capsys.readouterr().out.count("exponent") == 6
+
+
+def test_an_exponent_is_that_of_the_last_three_points() -> None:
+    assert Panel("p", "n", "2", [1, 10, 20, 40], [9.0, 1.0, 4.0, 16.0]).exponent == pytest.approx(2.0)

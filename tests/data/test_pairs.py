@@ -147,8 +147,10 @@ def test_settings_out_of_range(population, name, value):
     [
         ([0.1, 0.9, -np.inf, 0.5, 0.5], 3, [1, 3, 4]),
         ([0.5, 0.9, -np.inf, 0.5, 0.5], 2, [0, 1]),  # of equal ones the first labelled
-        ([0.9, 0.9, 0.9, 0.5, 0.1, 0.5], 2, [0, 1, 3, 5]),  # two alike teach nothing: two of the next best join
-        ([0.9, 0.9, 0.9], 2, [0, 1]),
+        ([0.9, 0.9, 0.9, 0.5, 0.1, 0.5], 2, [0, 3]),  # alike, they teach nothing: half may be
+        ([0.9, 0.9, 0.9, 0.5, 0.1, 0.5], 4, [0, 1, 3, 5]),
+        ([0.9, 0.9, 0.9, 0.1, 0.5, -np.inf], 5, [0, 1, 2, 3, 4]),
+        ([0.9, 0.9, 0.9], 4, [0, 1]),
         ([-np.inf, 0.9], 5, [0, 1]),
     ],
 )

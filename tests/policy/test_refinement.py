@@ -5,7 +5,7 @@ import pytest
 
 from llome.codec import SequenceCodec
 from llome.policy.refinement import adjusted_temperatures, refine_sequences
-from llome.policy.sampling import Sampler
+from llome.policy.sampling import Sampler, row_tokens
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,8 @@ def test_temperature_rule(hamming, increment):
 @pytest.fixture
 def sampler(compact_policy):
     model, tokenizer = compact_policy
-    return Sampler(model, SequenceCodec(tokenizer, 6, 5), rows_per_batch=16)
+    codec = SequenceCodec(tokenizer, 6, 5)
+    return Sampler(model, codec, max_batch_tokens=16 * row_tokens(codec))
 
 
 def run(sampler, seeds, **options):

@@ -7,7 +7,9 @@ import torch
 from llome.codec import SequenceCodec
 from llome.draws import row_keys, uniforms
 from llome.errors import PolicyError
-from llome.policy.sampling import Sampler
+from llome.policy import neox, sampling
+from llome.policy.passes import passes_of
+from llome.policy.sampling import Sampler, row_tokens
 
 
 def full_forward_logps(model, codec, prompt, completion_ids):
@@ -28,19 +30,48 @@ def compact(compact_policy):
 
 
 @pytest.fixture
+def modules(compact_policy, monkeypatch):
+    """The same policy, run by transformers' modules."""
+    monkeypatch.setattr(neox, "is_foldable", lambda model: False)
+    model, tokenizer = compact_policy
+    return model, SequenceCodec(tokenizer, 6, 5)
+
+
+class Watched:
+    """Passes that report the number of rows of each to `see` first."""
+
+    def __init__(self, passes, see):
+        self.passes, self.see = passes, see
+
+    def read(self, ids, mask):
+        self.see(len(ids))
+        return self.passes.read(ids, mask)
+
+    def write(self, tokens, *args):
+        self.see(len(tokens))
+        return self.passes.write(tokens, *args)
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """A function that sets what sees the rows of every pass from now on."""
+    return lambda see: monkeypatch.setattr(sampling, "passes_of", lambda *args: Watched(passes_of(*args), see))
+
+
+@pytest.fixture
 def text(text_policy):
     model, tokenizer = text_policy
     return model, SequenceCodec(tokenizer, 12, 5)
 
 
-@pytest.mark.parametrize("which", ["compact", "text"])
+@pytest.mark.parametrize("which", ["compact", "modules", "text"])
 @pytest.mark.parametrize("grammar", [False, True])
 def test_tokens_and_log_probabilities_match_plain_forward_passes(which, grammar, request):
     model, codec = request.getfixturevalue(which)
     prompts = np.random.default_rng(0).integers(0, codec.num_states, (6, 5))
     temperatures = np.array([0.0, 0.7, 1.0, 1.5, 2.0, 0.0])
     keys = row_keys(0, np.arange(6)[:, None], np.arange(3)[None])
-    sampler = Sampler(model, codec, grammar=grammar, rows_per_batch=9)
+    sampler = Sampler(model, codec, grammar=grammar, max_batch_tokens=9 * row_tokens(codec))
     samples = sampler.sample(prompts, temperatures, keys)
     ids = samples.tokens
     drawn = uniforms(keys, sampler.max_tokens)
@@ -79,16 +110,18 @@ def assert_inverse_transform(model, codec, prompt, row, temperature, drawn):
         assert drawn[t] <= cumulative[t, token] + 1e-9
 
 
-@pytest.mark.parametrize("which", ["compact", "text"])
+@pytest.mark.parametrize("which", ["compact", "modules", "text"])
 def test_batches_order_and_company_change_nothing_in_float64(which, request):
     model, codec = request.getfixturevalue(which)
     rng = np.random.default_rng(1)
     prompts, temperatures = rng.integers(0, codec.num_states, (8, 5)), rng.choice([0.0, 0.8, 1.6], 8)
     keys = row_keys(5, np.arange(8)[:, None], np.arange(4)[None])
-    whole = Sampler(model, codec, rows_per_batch=32).sample(prompts, temperatures, keys)
-    small = Sampler(model, codec, rows_per_batch=1).sample(prompts, temperatures, keys)
+    whole = Sampler(model, codec, max_batch_tokens=32 * row_tokens(codec)).sample(prompts, temperatures, keys)
+    small = Sampler(model, codec, max_batch_tokens=1).sample(prompts, temperatures, keys)
     order = rng.permutation(8)
-    shuffled = Sampler(model, codec, rows_per_batch=12).sample(prompts[order], temperatures[order], keys[order])
+    shuffled = Sampler(model, codec, max_batch_tokens=12 * row_tokens(codec)).sample(
+        prompts[order], temperatures[order], keys[order]
+    )
     np.testing.assert_array_equal(whole.sequences, small.sequences)
     np.testing.assert_array_equal(whole.sequences[order], shuffled.sequences)
     np.testing.assert_allclose(whole.logp_sum, small.logp_sum, rtol=0, atol=1e-10)
@@ -96,8 +129,8 @@ def test_batches_order_and_company_change_nothing_in_float64(which, request):
 
 
 @pytest.mark.parametrize("grammar", [False, True])
-def test_workers_change_not_a_bit_and_groups_nothing_in_float64(compact, grammar):
-    """A batch is computed alike in any thread; rows of several groups share prompts. The model's own settings are left alone."""
+def test_groups_change_nothing_in_float64(compact, grammar):
+    """Rows of several groups share prompts. The model's own settings are left alone."""
     model, codec = compact
     rng = np.random.default_rng(2)
     prompts = rng.integers(0, codec.num_states, (6, 5))
@@ -110,32 +143,26 @@ def test_workers_change_not_a_bit_and_groups_nothing_in_float64(compact, grammar
         for rows, n in ((5, 1), (12, 3))
     ]
     before, seen = model.config._attn_implementation, []
-    alone = [Sampler(model, codec, grammar=grammar, rows_per_batch=6).sample(*group) for group in groups]
-    one = Sampler(model, codec, grammar=grammar, rows_per_batch=6).sample_groups(groups)
-    four = Sampler(model, codec, grammar=grammar, rows_per_batch=6, workers=4).sample_groups(
+    alone = [
+        Sampler(model, codec, grammar=grammar, max_batch_tokens=6 * row_tokens(codec)).sample(*group)
+        for group in groups
+    ]
+    one = Sampler(model, codec, grammar=grammar, max_batch_tokens=6 * row_tokens(codec)).sample_groups(
         groups, progress=seen.append
     )
     assert model.config._attn_implementation == before
-    assert sorted(seen) == [5, 6, 6, 6, 6, 6, 6]  # 41 rows
-    for first, second, third in zip(alone, one, four, strict=True):
-        for name, value in vars(second).items():
-            np.testing.assert_array_equal(getattr(third, name), value, err_msg=name)
+    assert seen == [6, 6, 6, 6, 6, 6, 5]  # 41 rows
+    for first, second in zip(alone, one, strict=True):
         np.testing.assert_array_equal(first.tokens, second.tokens)
         np.testing.assert_allclose(first.logp_sum, second.logp_sum, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("which", ["compact", "text"])
-def test_rows_that_have_written_the_same_are_computed_once(which, request, monkeypatch):
-    """Counted in rows of the forward passes: equal rows cost one, and what they hold is that of each alone."""
+@pytest.mark.parametrize("which", ["compact", "modules", "text"])
+def test_rows_that_have_written_the_same_are_computed_once(which, request, watch):
+    """Counted in rows of the passes: equal rows cost one, and what they hold is that of each alone."""
     model, codec = request.getfixturevalue(which)
     computed = []
-    forward = type(model).forward
-
-    def counted(self, input_ids, **kwargs):
-        computed.append(len(input_ids))
-        return forward(self, input_ids=input_ids, **kwargs)
-
-    monkeypatch.setattr(type(model), "forward", counted)
+    watch(computed.append)
     prompts = np.array([[1, 2, 3, 4, 5 % codec.num_states]] * 8 + [[0, 0, 0, 0, 0]])
     keys = row_keys(9, np.zeros((9, 1), dtype=int), np.arange(3)[None])  # all prompts draw alike
     temperatures = np.full(9, 1.0)
@@ -149,13 +176,35 @@ def test_rows_that_have_written_the_same_are_computed_once(which, request, monke
     assert (together.tokens[:8] == together.tokens[:1]).all()
 
 
-def test_a_failure_in_a_batch_is_the_samplers(compact, monkeypatch):
+def failing(error, most):
+    """What fails in a pass of more than `most` rows."""
+
+    def see(rows):
+        if rows > most:
+            raise error
+
+    return see
+
+
+def test_a_failure_in_a_batch_is_the_samplers(compact, watch):
     model, codec = compact
-    monkeypatch.setattr(model, "forward", lambda **_: (_ for _ in ()).throw(RuntimeError("out of memory")))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        Sampler(model, codec, workers=2).sample(
-            np.zeros((8, 5), dtype=int), np.ones(8), row_keys(3, np.arange(8)[:, None])
-        )
+    watch(failing(RuntimeError("no such kernel"), 0))
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        Sampler(model, codec).sample(np.zeros((8, 5), dtype=int), np.ones(8), row_keys(3, np.arange(8)[:, None]))
+
+
+def test_a_batch_that_does_not_fit_goes_on_in_halves_to_the_same_rows(compact, watch, capsys):
+    model, codec = compact
+    case = np.arange(40).reshape(8, 5) % 6, np.ones(8), row_keys(3, np.arange(8)[:, None], np.arange(3)[None])
+    whole = Sampler(model, codec).sample(*case)
+    watch(failing(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), 2))
+    halved = Sampler(model, codec, max_batch_tokens=12 * row_tokens(codec)).sample(*case)
+    np.testing.assert_array_equal(halved.tokens, whole.tokens)
+    np.testing.assert_allclose(halved.logp_sum, whole.logp_sum, rtol=0, atol=1e-10)
+    assert "12 completions at once do not fit into the memory of cpu: going on with halves" in capsys.readouterr().err
+    watch(failing(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), 0))
+    with pytest.raises(PolicyError, match="too little memory left to write a single completion"):
+        Sampler(model, codec).sample(*case)
 
 
 def test_samples_follow_the_tempered_distribution(compact):

@@ -63,7 +63,7 @@ def test_the_last_rounds_edits_set_the_temperatures(folder):
 def test_reruns_batches_and_interruptions_give_the_same_bytes(folder, monkeypatch):
     assert run(folder, "--precision=fp64") == 0
     expected = (folder / "p.parquet").read_bytes()
-    assert run(folder, "--precision=fp64", "--rows_per_batch=1", out="q.parquet") == 0
+    assert run(folder, "--precision=fp64", "--max_batch_tokens=1", out="q.parquet") == 0
     again = Proposals.read(folder / "q.parquet")
     np.testing.assert_array_equal(again.sequence, Proposals.read(folder / "p.parquet").sequence)
     sample, calls = Sampler.sample_groups, []

@@ -34,6 +34,7 @@ from llome.errors import ConfigError, DivergedError
 from llome.losses.logps import completion_logps, count_correct
 from llome.modules.base.checks import check_checkpointing, check_context, check_optimizer
 from llome.policy.causal_lm import checkpoint_activations, load_policy
+from llome.policy.prompts import completion_logits, has_dropout
 
 
 class PolicyModule(LightningModule, ABC):
@@ -123,15 +124,13 @@ class PolicyModule(LightningModule, ABC):
 
     def forward(self, micro: Batch) -> Tensor:
         """(B * C, W + 1, V) logits of the last positions, from the last prompt token on."""
-        mask = micro["attention_mask"].flatten(0, 1)
-        output = self.policy(
-            input_ids=micro["input_ids"].flatten(0, 1),
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp_(min=0),  # padding on the left must not shift positions
-            use_cache=False,
-            logits_to_keep=micro["completion_width"] + 1,
+        return completion_logits(
+            self.policy,
+            micro["input_ids"],
+            micro["attention_mask"],
+            micro["completion_width"],
+            in_one_pass=self.gradient_checkpointing or has_dropout(self.policy),
         )
-        return output.logits
 
     def logps(self, micro: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C) summed log-probabilities and lengths of the completions."""
