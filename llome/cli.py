@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STAGES: dict[str, tuple[str, str, str]] = {
     "oracle": ("llome.stages.seed", "draw_oracle", "draw a benchmark function from its YAML, once, into oracle.json"),
+    "count": ("llome.stages.count", "count", "count the feasible and the optimal sequences of a function, exactly"),
     "seed": ("llome.stages.seed", "seed", "label the first sequences with the genetic algorithm, or carry it on"),
     "base": ("llome.stages.base", "base", "make the starting policy"),
     "train": ("llome.stages.train", "train", "train a policy on labelled tables (train fit --config ...)"),

@@ -29,5 +29,9 @@ class BudgetExhaustedError(OracleError):
     """The oracle has been called as often as the budget allows."""
 
 
+class TooManyStatesError(OracleError):
+    """An exact count takes more states than it may."""
+
+
 class PolicyError(LlomeError):
     """A policy directory is incomplete, or its tokenizer or architecture does not fit the task."""
