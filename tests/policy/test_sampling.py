@@ -128,6 +128,23 @@ def test_batches_order_and_company_change_nothing_in_float64(which, request):
     np.testing.assert_allclose(whole.logp_sum[order], shuffled.logp_sum, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("which", ["compact", "modules", "text"])
+def test_the_number_of_threads_changes_nothing_in_float64(which, request):
+    model, codec = request.getfixturevalue(which)
+    prompts = np.random.default_rng(4).integers(0, codec.num_states, (40, 5))
+    keys = row_keys(8, np.arange(40)[:, None], np.arange(4)[None])
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(Sampler(model, codec).sample(prompts, np.full(40, 1.2), keys))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.tokens, found[0].tokens)
+        np.testing.assert_allclose(other.logp_sum, found[0].logp_sum, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("grammar", [False, True])
 def test_groups_change_nothing_in_float64(compact, grammar):
     """Rows of several groups share prompts. The model's own settings are left alone."""
