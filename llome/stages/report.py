@@ -19,7 +19,8 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.reporting.figures import draw
     from llome.reporting.findings import build_rows
     from llome.reporting.page import render
-    from llome.reporting.plots import build_plots, plot_csv
+    from llome.reporting.plots import plot_csv
+    from llome.reporting.progress import build_plots
     from llome.reporting.runs import read_run
     from llome.reporting.search import read_points
     from llome.reporting.table import format_rows, plain_table
