@@ -80,11 +80,13 @@ rule report:
 
 include: "rules/search.smk"
 include: "rules/round.smk"
+include: "rules/analyze.smk"
 
 
 rule chain:
     input:
-        chain_summaries,
+        summaries=chain_summaries,
+        analyses=chain_analyses,
     output:
         LAYOUT.replicate("{rep}") / "chains" / "{history}.txt",
     log:
@@ -92,7 +94,7 @@ rule chain:
     message:
         "r{wildcards.rep} {wildcards.history}: the chain of rounds is complete"
     shell:
-        "printf '%s\\n' {input:q} > {output:q} 2> {log:q}"
+        "printf '%s\\n' {input.summaries:q} > {output:q} 2> {log:q}"
 
 
 rule experiment:

@@ -36,6 +36,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "filter": ("llome.stages.filter", "filter_proposals", "choose the proposals that go to the oracle"),
     "label": ("llome.stages.label", "label", "call the oracle on the chosen proposals"),
     "summarize": ("llome.stages.summarize", "summarize", "count and average one round into summary.json"),
+    "analyze": ("llome.stages.analyze", "analyze", "score what was proposed and not labelled, for figures alone"),
     "report": ("llome.stages.report", "report", "draw the report of an experiment and print its table"),
 }
 

@@ -37,6 +37,7 @@ class Experiment:
     random_seed: int = 0
     train_on: str = "last"
     budget: int | None = None
+    analyze: bool = False
 
     @property
     def histories(self) -> list[str]:
@@ -93,8 +94,11 @@ class Experiment:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The mapping of the file, defaults filled in."""
-        return asdict(self)
+        """The mapping of the file, defaults filled in; `analyze` only where it is on, so that it changes nothing where it is off."""
+        settings = asdict(self)
+        if not self.analyze:
+            del settings["analyze"]
+        return settings
 
 
 def load_experiment(path: str | Path) -> Experiment:

@@ -102,6 +102,10 @@ class Layout:
         """The folder of one round, or of the seed."""
         return self.replicate(replicate) / history
 
+    def analysis(self, replicate: int | str, history: str) -> Path:
+        """The folder of what was found out about a round after the fact, for figures alone."""
+        return self.round(replicate, history) / "analysis"
+
     def search(self, objective: str) -> Path:
         """The folder of the search for an objective's settings."""
         return self.root / "tune" / objective

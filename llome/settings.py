@@ -24,6 +24,7 @@ _KINDS = {
     "string": "text",
     "integer": "an integer",
     "number": "a number",
+    "boolean": "true or false",
     "null": "null",
 }
 _OF = {

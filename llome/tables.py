@@ -2,6 +2,7 @@
 
 Three kinds, one class each: `Labeled` (scores), `Proposals` and `Selected` (no score: what has not been labelled has none). Each file
 carries in its metadata the schema's name, the oracle's fingerprint, the hashes of its inputs, the resolved settings and the version.
+A fourth, which no stage of the loop reads, is in llome.reporting.analysis.
 Sequences of a table share one length L; a proposal that could not be parsed is an empty list on disk and a row of -1 in memory.
 """
 
@@ -21,6 +22,8 @@ from llome import __version__
 from llome.errors import TableError
 from llome.provenance import canonical_json, replacing
 
+SCORED = "scored"
+"""Name of the table of `llome analyze` (llome.reporting.analysis), which is none of the loop's."""
 _KEY = b"llome"
 _SEQUENCE = pa.list_(pa.int16())
 _TYPES = {
@@ -69,7 +72,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class Table:
-    """Common ground of the three tables; use `Labeled`, `Proposals` or `Selected`."""
+    """Common ground of the tables; use `Labeled`, `Proposals` or `Selected`."""
 
     name: ClassVar[str]
 
@@ -118,6 +121,13 @@ class Table:
                 f"{where}: {int((counts - 1).sum())} duplicate sequences; the first repeated one is row {row}:"
                 f" {self.columns['sequence'][row].tolist()}"
             )
+
+    def _check_scores(self, where: str) -> None:
+        score = self.columns["score"]
+        bad = np.isnan(score) | (score == np.inf)
+        if bad.any():
+            row = int(bad.argmax())
+            raise TableError(f"{where}: row {row} has score {score[row]}; scores are finite, or -inf where infeasible")
 
     def write(self, path: str | Path) -> None:
         """Validate, then write Parquet beside `path` and rename."""
@@ -172,10 +182,10 @@ class Table:
     def _decode(cls, path: str | Path) -> Self:
         table = pq.read_table(path, page_checksum_verification=True)
         raw = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
-        if raw.get("schema") != cls.name:
-            raise TableError(
-                f"{path} is not a {cls.name} table (it is {raw.get('schema', 'no llome table')!r}); give the right file"
-            )
+        kind = raw.get("schema", "no llome table")
+        if kind != cls.name:
+            why = "what an analysis scored never goes back into the loop, " if kind == SCORED else ""
+            raise TableError(f"{path} is not a {cls.name} table (it is {kind!r}); {why}give the right file")
         names = [f.name for f in fields(cls) if f.name != "meta"]
         if table.schema.names != names or any(table.schema.field(n).type != _TYPES[n] for n in names):
             raise TableError(
@@ -219,12 +229,7 @@ class Labeled(Table):
     def validate(self, where: str) -> None:
         """See `Table.validate`; scores are no NaN and no +inf, sequences are unique, queries lie below `spent`."""
         super().validate(where)
-        bad = np.isnan(self.score) | (self.score == np.inf)
-        if bad.any():
-            row = int(bad.argmax())
-            raise TableError(
-                f"{where}: row {row} has score {self.score[row]}; scores are finite, or -inf where infeasible"
-            )
+        self._check_scores(where)
         if len(self) and (self.query.min() < 0 or self.query.max() >= self.meta.spent):
             raise TableError(
                 f"{where}: queries run to {int(self.query.max())}, but only {self.meta.spent} were counted"

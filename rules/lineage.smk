@@ -3,6 +3,7 @@
 LAYOUT = paths.Layout("results", EXPERIMENT.name)
 SEED, GA, BASE = (LAYOUT.round("{rep}", name) for name in (paths.SEED, "ga", "base"))
 ROUND = LAYOUT.round("{rep}", "{history}")
+ANALYSIS = LAYOUT.analysis("{rep}", "{history}")
 SEARCH = LAYOUT.search("{objective}")
 POINT = SEARCH / "p{point}"
 GRIDS = {name: len(read_grid(grid)) for name, grid in EXPERIMENT.searches.items()}
@@ -65,3 +66,10 @@ def chain_summaries(wc):
         if EXPERIMENT.ends_with(summaries[-1]):
             break
     return summaries
+
+
+def chain_analyses(wc):
+    """The facts that the figures alone need, of as many rounds of a schedule as were run; none unless the experiment wants them."""
+    if not EXPERIMENT.analyze:
+        return []
+    return [Path(summary).parent / "analysis" / "facts.json" for summary in chain_summaries(wc)]

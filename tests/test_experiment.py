@@ -57,6 +57,8 @@ def test_a_good_experiment() -> None:
     experiment = check_experiment(GOOD, "demo.yaml")
     assert experiment.histories == ["sft5", "sft1-marge9"]
     assert experiment.as_dict() == GOOD
+    assert check_experiment(changed(analyze=False), "x").as_dict() == GOOD  # off, it leaves no trace
+    assert check_experiment(changed(analyze=True), "x").as_dict() == {**GOOD, "analyze": True}
     defaults = check_experiment(
         {k: v for k, v in GOOD.items() if k not in ("tune", "replicates", "random_seed", "budget")}, "x"
     )
@@ -74,6 +76,7 @@ def test_a_good_experiment() -> None:
         (changed(replicates=0), "replicates: 0 is too small, expected at least 1"),
         (changed(budget=1.5), "budget: 1.5 is a number, expected an integer or null"),
         (changed(train_on="best"), "train_on: 'best' is none of last, all (labelled tables a round trains on"),
+        (changed(analyze=1), "analyze: 1 is an integer, expected true or false (score the proposals"),
         (changed(random_seed=-1), "random_seed: -1 is too small, expected at least 0"),
         (changed(oracle=["a"]), "oracle: ['a'] is a list, expected text"),
         (changed(name="../x"), "name: '../x' is no name that can be used here"),

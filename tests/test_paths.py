@@ -59,6 +59,7 @@ def test_layout() -> None:
     assert layout.oracle == Path("results/demo/oracle.json")
     assert layout.round(3, "sft1-marge2") == Path("results/demo/r3/sft1-marge2")
     assert layout.round("{rep}", "{history}") == Path("results/demo/r{rep}/{history}")
+    assert layout.analysis(3, "sft2") == Path("results/demo/r3/sft2/analysis")
     assert layout.parent_labels(0, "sft3") == [
         Path(f"results/demo/r0/{name}/labeled.parquet") for name in ("seed", "sft1", "sft2")
     ]

@@ -57,20 +57,20 @@ def original_scores(
     selected_file, chosen = selected
     proposals_file, proposed = proposals
     files = ", ".join(file for file, _ in before)
-    rows = _first_rows(row_keys(label.sequence), row_keys(chosen.sequence))
-    _refuse(rows < 0, label.sequence, f"{labels_file} has a label of", f"{selected_file} does not hold")
+    rows = first_rows(row_keys(label.sequence), row_keys(chosen.sequence))
+    refuse(rows < 0, label.sequence, f"{labels_file} has a label of", f"{selected_file} does not hold")
     sequence, source = chosen.sequence[rows], chosen.source[rows]
     pairs = (np.concatenate([a, b], axis=1) for a, b in ((sequence, source), (proposed.sequence, proposed.source)))
-    rows = _first_rows(*map(row_keys, pairs))
-    _refuse(rows < 0, sequence, f"{selected_file} has a candidate", f"{proposals_file} does not hold with its source")
-    original = proposed.source[_first_of_trajectory(proposed)[rows]]
+    rows = first_rows(*map(row_keys, pairs))
+    refuse(rows < 0, sequence, f"{selected_file} has a candidate", f"{proposals_file} does not hold with its source")
+    original = proposed.source[first_of_trajectory(proposed)[rows]]
     known = np.concatenate([table.sequence for _, table in before])
-    rows = _first_rows(row_keys(original), row_keys(known))
-    _refuse(rows < 0, original, f"{proposals_file} starts a trajectory from", f"none of {files} has a label of")
+    rows = first_rows(row_keys(original), row_keys(known))
+    refuse(rows < 0, original, f"{proposals_file} starts a trajectory from", f"none of {files} has a label of")
     return np.concatenate([table.score for _, table in before])[rows]
 
 
-def _first_of_trajectory(proposals: Proposals) -> np.ndarray:
+def first_of_trajectory(proposals: Proposals) -> np.ndarray:
     """(N,) for each proposal, the row of the lowest step of its trajectory."""
     order = np.lexsort((proposals.step, proposals.trajectory))
     _, first, inverse = np.unique(proposals.trajectory[order], return_index=True, return_inverse=True)
@@ -79,14 +79,15 @@ def _first_of_trajectory(proposals: Proposals) -> np.ndarray:
     return rows
 
 
-def _first_rows(keys: np.ndarray, among: np.ndarray) -> np.ndarray:
+def first_rows(keys: np.ndarray, among: np.ndarray) -> np.ndarray:
     """(N,) for each of `keys`, the first row of `among` that equals it; -1 where there is none."""
     _, first, inverse = np.unique(np.concatenate([among, keys]), return_index=True, return_inverse=True)
     rows = first[inverse[len(among) :]]
     return np.where(rows < len(among), rows, -1)
 
 
-def _refuse(bad: np.ndarray, sequences: np.ndarray, holder: str, lacking: str) -> None:
+def refuse(bad: np.ndarray, sequences: np.ndarray, holder: str, lacking: str) -> None:
+    """Raise TableError on the first of the `bad` ones of `sequences` (N, L): what holds it, and what lacks it."""
     if bad.any():
         raise TableError(
             f"{holder} {sequences[bad.argmax()].tolist()}, which {lacking} ({int(bad.sum())} such in all);"

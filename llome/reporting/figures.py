@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,11 +18,12 @@ from llome.reporting.plots import Plot, Series
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 INK, FAINT, GRID = "#1b1f24", "#6b7480", "#dfe3e8"
 COLOURS = (INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("s", "o", "^", "D", "v", "P", "X")
-DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)))
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)))
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llome",
@@ -41,51 +43,100 @@ STYLE: dict[Any, Any] = {
 
 
 def draw(plot: Plot, *, paper: str = "none") -> str:
-    """The plot as a standalone SVG document on `paper` (a colour), 374 x 266 points, or 317 x 252 for those of the rounds."""
+    """The plot as a standalone SVG document on `paper` (a colour).
+
+    374 x 266 points, or 317 x 252 for those of the rounds; panels lie side by side, up to five of 144 x 144 points in a row.
+    """
     import matplotlib as mpl
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+    from matplotlib.lines import Line2D
 
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.7) if plot.steps else (4.4, 3.5), layout="constrained", facecolor=paper)
-        axes = figure.add_subplot(facecolor="none")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y")
-        axes.set_axisbelow(True)
-        for series in sorted(
-            plot.series, key=lambda s: s.colour == 0
-        ):  # the genetic algorithm on top of the seeds it shares
-            _draw_series(axes, plot, series)
-        axes.set_xlabel(plot.xlabel)
-        axes.set_ylabel(plot.ylabel)
-        axes.set_xlim(0, 1.02 * max(float(line.x.max()) for s in plot.series for line in s.lines))
-        axes.set_ylim(0, None if plot.top is None else 1.03 * plot.top)
-        axes.xaxis.set_major_locator(MaxNLocator(6 if plot.steps else 5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-        if plot.percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        if plot.seeds_end is not None:
-            axes.axvline(plot.seeds_end, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-            crowded = plot.seeds_end < 0.12 * axes.get_xlim()[1]
-            axes.annotate(
-                "seeds",
-                (plot.seeds_end, 0),
-                (4 if crowded else -4, 4),
-                textcoords="offset points",
-                ha="left" if crowded else "right",
-                va="bottom",
-                color=FAINT,
-                fontsize=9,
-            )
-        _add_legend(figure, axes)
+        figure, panels = _make_panels(plot, paper)
+        for axes, (title, members) in zip(panels, plot.panels.items(), strict=True):
+            _prepare(axes, title)
+            for series in sorted(
+                members, key=lambda s: s.colour == 0
+            ):  # the genetic algorithm on top of the seeds it shares
+                _draw_series(axes, plot, series)
+            _set_axes(axes, plot)
+        variants = [
+            Line2D([], [], color=FAINT, linestyle=DASHES[i % len(DASHES)], label=name, gid=f"variant{i}")
+            for i, name in enumerate(plot.variants)
+            if name
+        ]
+        _add_legend(figure, panels, variants)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     return text.getvalue()
 
 
-def _add_legend(figure: Figure, axes: Axes) -> None:
-    """Above the axes, in the order of the experiment, in one row where that fits and else in two columns."""
-    handles, labels = axes.get_legend_handles_labels()
+def _make_panels(plot: Plot, paper: str) -> tuple[Figure, list[Axes]]:
+    """The figure and its axes, one a panel."""
+    from matplotlib.figure import Figure
+
+    count = len(plot.panels)
+    if not any(plot.panels):
+        figure = Figure(figsize=(5.2, 3.7) if plot.steps else (4.4, 3.5), layout="constrained", facecolor=paper)
+        axes = figure.add_subplot()
+        axes.set_xlabel(plot.xlabel)
+        axes.set_ylabel(plot.ylabel)
+        return figure, [axes]
+    rows = -(-count // 5)
+    columns = -(-count // rows)
+    figure = Figure(figsize=(max(4.4, 0.4 + 2.0 * columns), 0.8 + 2.0 * rows), layout="constrained", facecolor=paper)
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False).flatten().tolist()
+    for axes in grid[count:]:
+        axes.remove()
+    figure.supxlabel(plot.xlabel, fontsize=10)
+    figure.supylabel(plot.ylabel, fontsize=10)
+    return figure, grid[:count]
+
+
+def _prepare(axes: Axes, title: str) -> None:
+    axes.set_facecolor("none")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    if title:
+        axes.set_title(title, fontsize=9, loc="left")
+
+
+def _set_axes(axes: Axes, plot: Plot) -> None:
+    """Limits and ticks, the same in all panels; and where the seeds end."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+    ends = [(float(line.x.min()), float(line.x.max())) for s in plot.series for line in s.lines]
+    last = max(high for _, high in ends)
+    axes.set_xlim(0 if min(low for low, _ in ends) > 0 else -0.03 * last, 1.02 * last)
+    axes.set_ylim(0, None if plot.top is None else 1.03 * plot.top)
+    axes.xaxis.set_major_locator(MaxNLocator(6 if plot.steps else 3 if any(plot.panels) else 5, integer=plot.whole))
+    if plot.whole:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    if plot.percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    if plot.seeds_end is not None:
+        axes.axvline(plot.seeds_end, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+        crowded = plot.seeds_end < 0.12 * axes.get_xlim()[1]
+        axes.annotate(
+            "seeds",
+            (plot.seeds_end, 0),
+            (4 if crowded else -4, 4),
+            textcoords="offset points",
+            ha="left" if crowded else "right",
+            va="bottom",
+            color=FAINT,
+            fontsize=9,
+        )
+
+
+def _add_legend(figure: Figure, panels: Sequence[Axes], variants: Sequence[Line2D]) -> None:
+    """Above the axes, in the order of the experiment, in one row where that fits and else in two columns; then the variants."""
+    shown: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    shown |= {str(line.get_label()): line for line in variants}
+    labels, handles = list(shown), list(shown.values())
     order = sorted(range(len(labels)), key=lambda i: str(handles[i].get_gid()))
     points = sum(40 + 6.3 * len(label) for label in labels)
     columns = len(labels) if points < 72 * figure.get_figwidth() else 2
@@ -105,12 +156,13 @@ def _add_legend(figure: Figure, axes: Axes) -> None:
 def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
     rest = len(COLOURS) - 1
     colour = COLOURS[(series.colour - 1) % rest + 1 if series.colour else 0]
-    dash = DASHES[(max(series.colour - 1, 0) // rest) % len(DASHES)]
+    variant, panel = plot.variants.index(series.variant), list(plot.panels).index(series.panel)
+    dash = DASHES[(max(series.colour - 1, 0) // rest + variant) % len(DASHES)]
     marker = None if plot.steps else MARKERS[series.colour % len(MARKERS)]
     how = "steps-post" if plot.steps else "default"
     step: Literal["post"] | None = "post" if plot.steps else None
     top = 3 if series.colour == 0 else 2
-    gid = f"series{series.colour:03d}"
+    gid = f"series{series.colour:03d}" + (f"-{variant}-{panel}" if series.variant or series.panel else "")
     if series.band is None:
         (line,) = series.lines
         x, y, two_se = line.x, line.y, line.two_se
@@ -129,12 +181,13 @@ def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
         x,
         y,
         color=colour,
-        linewidth=1.8,
+        linewidth=1.4 if series.panel else 1.8,
         drawstyle=how,
         linestyle=dash,
         marker=marker,
-        markersize=4.5,
-        label=series.label,
+        markerfacecolor="none" if variant else colour,
+        markersize=3 if series.panel else 4.5,
+        label=None if series.panel == series.label else series.label,
         zorder=top + 0.2,
         gid=gid,
     )

@@ -30,15 +30,18 @@ def render(
     plots: Sequence[Plot],
     settings: Mapping[str, str],
     searches: Mapping[str, tuple[Grid, list[Point]]],
+    unanalysed: Sequence[str] = (),
 ) -> str:
-    """The page. `settings` are the texts of the experiment's files by their names, `searches` those of its objectives."""
+    """The page. `settings` are the texts of the experiment's files by their names, `searches` those of its objectives,
+    `unanalysed` the rounds whose proposals should have been scored and are not.
+    """
     domain = run.domain
     problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
     optimum = "its optimum is unknown" if run.optimum is None else f"its optimum is {run.optimum:g}"
     body = [
         f"<header><h1>LLOME: {escape(name)}</h1><p class=sub>{escape(f'{problem}; {optimum}.')}</p>",
         f"<p class=headline>{escape(' '.join(headline(run)))}</p>",
-        *_notices(run),
+        *_notices(run, unanalysed),
         "</header>",
         "<section><h2>Result</h2>",
         _table(format_rows(build_rows(run))),
@@ -101,10 +104,12 @@ _SEARCH_NOTE = (
 )
 
 
-def _notices(run: Run) -> list[str]:
+def _notices(run: Run, unanalysed: Sequence[str]) -> list[str]:
     notices = []
     if run.missing:
         notices.append("Unfinished. Not run yet: " + "; ".join(run.missing) + ".")
+    if unanalysed:
+        notices.append(f"Not analysed, so left out of figures 4, 5, 6 and 12: {'; '.join(unanalysed)}.")
     mixed = {name: versions for name, versions in run.versions.items() if len(versions) > 1}
     if mixed:
         found = "; ".join(f"{name} {' and '.join(versions)}" for name, versions in sorted(mixed.items()))
@@ -144,11 +149,17 @@ def _table(cells: Sequence[Sequence[str]], kind: str = "") -> str:
 
 
 def _figure(plot: Plot) -> str:
-    svg = figures.for_page(figures.draw(plot), plot.key, escape(plot.title))
+    drawn = figures.draw(plot)
+    svg = figures.for_page(drawn, plot.key, escape(plot.title))
+    wide = ""
+    if any(plot.panels):  # as large as their letters ask for, in a row of their own
+        points = float(drawn.split('viewBox="')[1].split()[2])
+        svg = f'<div class=scroll tabindex=0><div style="min-width: {points:.0f}px; max-width: {1.35 * points:.0f}px">{svg}</div></div>'
+        wide = ' style="grid-column: 1 / -1"'
     data = f"data:text/csv;charset=utf-8,{quote(plot_csv(plot))}"
     link = f'<a href="{data}" download="{plot.key}.csv">data (CSV)</a>'
     caption = f"<figcaption>{escape(plot.caption)} {link}</figcaption>"
-    return f'<figure id="{plot.key}"><h3>{escape(plot.title)}</h3>{svg}{caption}</figure>'
+    return f'<figure id="{plot.key}"{wide}><h3>{escape(plot.title)}</h3>{svg}{caption}</figure>'
 
 
 def _searches(searches: Mapping[str, tuple[Grid, list[Point]]]) -> list[str]:

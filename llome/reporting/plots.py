@@ -1,20 +1,17 @@
-"""What each figure shows: series, caption and data, named after the paper's figures. Drawing is in `figures`."""
+"""What a figure is: its lines, its caption, its axes, and the CSV of its data. Which figures there are is said elsewhere.
+
+`progress` has those against counted evaluations, `analysis.plots` those of what the loop never labelled; `figures` draws them.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from llome.reporting.curves import Band, average_rounds, average_steps
-from llome.reporting.findings import GENETIC, schedule_label
-from llome.reporting.runs import Chain, Run
-
-_Value = Callable[[dict[str, Any]], float | None]
+from llome.reporting.curves import Band
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,11 @@ class Line:
     replicate: int
     x: np.ndarray
     y: np.ndarray
+    """NaN where nothing is known: the line has a gap, the data no row."""
     two_se: np.ndarray | None = None
     """Two standard errors within a round, where there are any."""
+    counts: np.ndarray | None = None
+    """(K,) int64, how many sequences each point stands for, where that is told."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,15 @@ class Series:
     lines: list[Line]
     band: Band | None
     """The mean over replicates; None with one replicate."""
+    variant: str = ""
+    """Which line it is, where an optimiser has several in a figure: told apart by their dashes."""
+    panel: str = ""
+    """Title of the panel it is drawn in, where a figure has several."""
+
+    @property
+    def name(self) -> str:
+        """The series in the figure's data."""
+        return f"{self.label}, {self.variant}" if self.variant else self.label
 
 
 @dataclass(frozen=True)
@@ -58,192 +67,38 @@ class Plot:
     percent: bool = False
     seeds_end: float | None = None
     """Where the seeds end on the horizontal axis."""
+    column: str = "evaluations"
+    """What the horizontal axis holds, as a column of the data."""
+    whole: bool = True
+    """The horizontal axis counts something; else it holds shares."""
 
+    @property
+    def panels(self) -> dict[str, list[Series]]:
+        """The series by the title of their panel, in order; most figures are one panel without a title."""
+        titles = dict.fromkeys(series.panel for series in self.series)
+        return {title: [series for series in self.series if series.panel == title] for title in titles}
 
-def build_plots(run: Run) -> list[Plot]:
-    """The figures a run can show so far; one without data is left out."""
-    known = run.optimum is not None
-    what, unit = ("Regret", "regret") if known else ("Best score", "score")
-    seeds = [r.seed for r in run.replicates]
-    counted_end = float(np.mean([s.meta.spent for s in seeds]))
-    several = len(run.replicates) > 1
-    spread = ""
-    if several:
-        spread = (
-            f" Lines: mean of {len(run.replicates)} replicates; bands: two standard errors; thin lines: each replicate."
-        )
-        spread += " The mean of a best score ends with the shortest of them." if run.missing else ""
-    infeasible = (
-        f"an infeasible sequence counts as regret {run.optimum:g}"
-        if known
-        else "an infeasible sequence counts as score 0"
-    )
-    counted, distinct = "counted oracle evaluations", "distinct sequences evaluated"
-    shared = f"the first {counted_end:,.0f} are the genetic algorithm's seeds, shared by all"
-    reward = (
-        "its gain in score over the sequence that its trajectory started from, 0 where there is none (infeasible: score 0)."
-        " LLOME only: the genetic algorithm does not edit one original"
-    )
-    average = _entry("mean_regret" if known else "mean")
-    top = run.optimum
-    plots = [
-        Plot(
-            "fig2a",
-            f"{what} against counted evaluations (paper Fig. 2a)",
-            f"{what} of the best sequence so far against all oracle evaluations, the GA's repeats included; {infeasible};"
-            f" {shared}.{spread}",
-            counted,
-            f"minimum {unit}" if known else "best score",
-            _step_series(run, distinct=False),
-            steps=True,
-            top=top,
-            seeds_end=counted_end,
-        ),
-        Plot(
-            "fig2a_distinct",
-            f"{what} against distinct evaluations (beside paper Fig. 2a)",
-            f"The same against the number of different sequences evaluated, so that the GA's repeats cost nothing;"
-            f" {infeasible}; the seeds are the first {np.mean([len(s) for s in seeds]):,.0f}.{spread}",
-            distinct,
-            f"minimum {unit}" if known else "best score",
-            _step_series(run, distinct=True),
-            steps=True,
-            top=top,
-            seeds_end=float(np.mean([len(s) for s in seeds])),
-        ),
-        Plot(
-            "fig2b",
-            f"Average {unit} a round (paper Fig. 2b)",
-            f"Mean {unit} of the sequences labelled in each round (GA: in each generation), {infeasible}"
-            + (f".{spread}" if several else "; bands: two standard errors of that mean."),
-            counted,
-            f"average {unit}",
-            _round_series(run, average, average, error="se_regret"),
-            top=top,
-            seeds_end=counted_end,
-        ),
-        Plot(
-            "fig3a",
-            "Unique share a round (paper Fig. 3a)",
-            "Share of the sequences generated in a round that differ from each other (LLOME: distinct well-formed"
-            f" proposals of all that it wrote; GA: distinct members of a generation).{spread}",
-            counted,
-            "unique",
-            _round_series(run, _entry("unique"), _share("unique", "generated")),
-            top=1.0,
-            percent=True,
-            seeds_end=counted_end,
-        ),
-        Plot(
-            "fig3b",
-            "Feasible share a round (paper Fig. 3b)",
-            f"Share of the sequences sent to the oracle in a round (GA: in a generation) that are feasible.{spread}",
-            counted,
-            "feasible",
-            _round_series(run, _entry("feasible"), _share("feasible", "labeled")),
-            top=1.0,
-            percent=True,
-            seeds_end=counted_end,
-        ),
-        Plot(
-            "fig11a",
-            "Average reward a round (paper Fig. 11)",
-            f"Mean reward of an edit labelled in each round: {reward}"
-            + (f".{spread}" if several else "; bands: two standard errors of that mean."),
-            counted,
-            "average reward",
-            _round_series(run, None, _entry("reward_mean"), error="se_reward"),
-            top=None,
-            seeds_end=counted_end,
-        ),
-        Plot(
-            "fig11b",
-            "Maximum reward a round (paper Fig. 11)",
-            f"Highest reward of an edit labelled in each round: {reward}.{spread}",
-            counted,
-            "maximum reward",
-            _round_series(run, None, _entry("reward_max")),
-            top=None,
-            seeds_end=counted_end,
-        ),
-    ]
-    return [p for p in plots if p.series]
-
-
-def _step_series(run: Run, *, distinct: bool) -> list[Series]:
-    groups = [(GENETIC, 0, run.genetics())]
-    groups += [(schedule_label(s), i, run.chains(s)) for i, s in enumerate(run.schedules, start=1)]
-    return [_steps_of(run, label, colour, chains, distinct) for label, colour, chains in groups if chains]
-
-
-def _steps_of(run: Run, label: str, colour: int, chains: list[Chain], distinct: bool) -> Series:
-    curves = [c.steps(distinct=distinct) for c in chains]
-    lines = []
-    for chain, curve in zip(chains, curves, strict=True):
-        x = curve.x if curve.x[-1] == curve.end else np.append(curve.x, curve.end)
-        lines.append(Line(chain.replicate, x, _shown(run, curve.at(x))))
-    band = None
-    if len(curves) > 1:
-        mean = average_steps(curves)
-        band = Band(mean.x, _shown(run, mean.mean), mean.two_se)
-    return Series(label, colour, lines, band)
-
-
-def _shown(run: Run, scores: np.ndarray) -> np.ndarray:
-    return scores if run.optimum is None else run.optimum - scores
-
-
-def _share(part: str, whole: str) -> _Value:
-    return lambda summary: summary[part] / summary[whole] if summary[whole] else None
-
-
-def _entry(key: str) -> _Value:
-    return lambda facts: facts.get(key)
-
-
-def _round_series(run: Run, generation: _Value | None, of_round: _Value, error: str | None = None) -> list[Series]:
-    """A point a round: `generation` reads it from the facts of a generation, `of_round` from a summary, `error` names its error.
-
-    Without `generation` the genetic algorithm is left out.
-    """
-    groups = []
-    if generation is not None:
-        groups.append((GENETIC, 0, [_points(r.number, r.genetic_rounds, generation, error) for r in run.replicates]))
-    for colour, schedule in enumerate(run.schedules, start=1):
-        chains = run.chains(schedule)
-        lines = [_points(c.replicate, [r.summary for r in c.rounds if r.summary], of_round, error) for c in chains]
-        groups.append((schedule_label(schedule), colour, lines))
-    series = []
-    for label, colour, lines in groups:
-        filled = [line for line in lines if len(line.x)]
-        if filled:
-            band = average_rounds([(line.x, line.y) for line in filled]) if len(filled) > 1 else None
-            series.append(Series(label, colour, filled, band))
-    return series
-
-
-def _points(
-    replicate: int, rounds: Iterable[dict[str, Any]], value: Callable[[dict[str, Any]], float | None], error: str | None
-) -> Line:
-    rows = [(r["counted"], v, r.get(error) if error else None) for r in rounds if (v := value(r)) is not None]
-    x, y, se = (np.array([row[i] for row in rows], dtype=np.float64) for i in range(3))
-    return Line(replicate, x, y, 2 * se if error else None)
+    @property
+    def variants(self) -> list[str]:
+        """The variants of its series, the one drawn through first."""
+        return list(dict.fromkeys(series.variant for series in self.series))
 
 
 def plot_csv(plot: Plot) -> str:
-    """The figure's data: a row a point, replicates first, then the means over them."""
+    """The figure's data: a row a point, replicates first, then the means over them; panels and counts where there are any."""
+    panels = any(series.panel for series in plot.series)
+    counts = any(line.counts is not None for series in plot.series for line in series.lines)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["series", "replicate", "evaluations", "value", "two_se"])
+    head = ["panel"] * panels + ["series", "replicate", plot.column, "value", "two_se"] + ["count"] * counts
+    writer.writerow(head)
     for series in plot.series:
-        for line in series.lines:
-            errors = line.two_se if line.two_se is not None else np.full(len(line.x), np.nan)
-            _write_points(writer, series.label, str(line.replicate), line.x, line.y, errors)
+        curves = [(str(line.replicate), line.x, line.y, line.two_se, line.counts) for line in series.lines]
         if series.band is not None:
-            _write_points(writer, series.label, "mean", series.band.x, series.band.mean, series.band.two_se)
+            curves.append(("mean", series.band.x, series.band.mean, series.band.two_se, None))
+        for replicate, x, y, two_se, count in curves:
+            for i in np.flatnonzero(~np.isnan(y)):
+                error = "" if two_se is None or np.isnan(two_se[i]) else f"{two_se[i]:.10g}"
+                row = [series.panel] * panels + [series.name, replicate, f"{x[i]:.10g}", f"{y[i]:.10g}", error]
+                writer.writerow(row + ["" if count is None else int(count[i])] * counts)
     return text.getvalue()
-
-
-def _write_points(writer: Any, label: str, replicate: str, x: np.ndarray, y: np.ndarray, errors: np.ndarray) -> None:
-    for a, b, e in zip(x.tolist(), y.tolist(), errors.tolist(), strict=True):
-        writer.writerow([label, replicate, f"{a:.10g}", f"{b:.10g}", "" if np.isnan(e) else f"{e:.10g}"])

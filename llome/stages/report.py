@@ -16,10 +16,13 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     """
     from llome.experiment import load_experiment
     from llome.policy.causal_lm import load_card
+    from llome.reporting.analysis.plots import build_analysis_plots
+    from llome.reporting.analysis.rounds import not_analysed, read_analyses
     from llome.reporting.figures import draw
     from llome.reporting.findings import build_rows
     from llome.reporting.page import render
-    from llome.reporting.plots import build_plots, plot_csv
+    from llome.reporting.plots import plot_csv
+    from llome.reporting.progress import build_plots
     from llome.reporting.runs import read_run
     from llome.reporting.search import read_points
     from llome.reporting.table import format_rows, plain_table
@@ -45,18 +48,21 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
             grid = read_grid(grid_file)
             cards = [(str(point), load_card(point)) for point in layout.search_points(objective, len(grid))]
             searches[objective] = (grid, read_points(grid, cards))
+    analyses = read_analyses(run) if settings.analyze else {}
+    unanalysed = not_analysed(run, analyses) if settings.analyze else []
     out = layout.report / "report.html"
     with provenance.exclusive(layout.report):
-        plots = build_plots(run)
+        plots = build_plots(run) + build_analysis_plots(run, analyses)
         for plot in plots:
             for suffix, text in (("csv", plot_csv(plot)), ("svg", draw(plot, paper="white"))):
                 with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
                     file.write_text(text)
         with provenance.replacing(out) as file:
-            file.write_text(render(settings.name, run, plots, texts, searches))
+            file.write_text(render(settings.name, run, plots, texts, searches, unanalysed))
     said = [
         plain_table(format_rows(build_rows(run))),
         *(f"not run yet: {line}" for line in run.missing),
+        *(f"not analysed: {line}" for line in unanalysed),
         f"Report: {out}",
     ]
     with provenance.replacing(layout.report / "summary.txt") as file:

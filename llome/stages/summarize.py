@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from llome import paths, provenance
-from llome.errors import TableError
 from llome.reporting.curves import mean_and_error, zero_infeasible
 from llome.reporting.edits import original_scores, rewards
+from llome.reporting.lineage import check_lineage
 from llome.reporting.runs import STAGES, benchmark_seconds, read_optimum
 from llome.tables import Labeled, Proposals, Selected, row_keys
 
@@ -52,7 +52,7 @@ def summarize(
 
     with provenance.exclusive(out.parent):
         tables = [Labeled.read(path) for path in labeled]
-        _check_lineage(history, labeled, tables)
+        check_lineage(history, labeled, tables)
         proposed, chosen, card = Proposals.read(proposals), Selected.read(selected), load_card(model)
         named = list(zip(map(str, labeled), tables, strict=True))
         metas = [(name, table.meta) for name, table in named]
@@ -132,27 +132,6 @@ def count_rewards(gains: np.ndarray) -> dict[str, Any]:
 def _best(scores: np.ndarray) -> float | None:
     best = scores.max(initial=-np.inf)
     return float(best) if np.isfinite(best) else None
-
-
-def _check_lineage(history: str, labeled: list[Path], tables: list[Labeled]) -> None:
-    """Raises TableError unless the tables are the seed's and those of every round up to `history`, in order."""
-    lineage = paths.lineage(history)
-    if len(tables) != 1 + len(lineage):
-        raise TableError(
-            f"{history} needs {1 + len(lineage)} labelled tables, the seed's and those of {', '.join(lineage)};"
-            f" got {len(tables)}"
-        )
-    for i, origin in enumerate(lineage, start=1):
-        table, before = tables[i], tables[i - 1]
-        if others := set(table.origin) - {origin}:
-            raise TableError(
-                f"{labeled[i]} holds labels of {min(others)!r} where those of {origin!r} belong; mind the order of --labeled"
-            )
-        if table.meta.spent < before.meta.spent + len(table):
-            raise TableError(
-                f"{labeled[i]} counts {table.meta.spent} evaluations, fewer than {labeled[i - 1]} ({before.meta.spent})"
-                f" and its own {len(table)} labels; it was labelled after another round"
-            )
 
 
 def _read_seconds(benchmarks: Path | None) -> dict[str, float]:

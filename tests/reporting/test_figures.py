@@ -67,3 +67,53 @@ def test_data_of_a_figure(plot: Plot) -> None:
     assert rows[1:3] == ["GA,0,1000,1,", "GA,0,12000,0.9,0.1"]
     assert rows[-1] == "LLOME sft5,mean,20000,0.375,0.25"
     assert len(rows) == 1 + 3 + 6 + 3
+
+
+def test_panels_and_variants() -> None:
+    x = np.array([0, 1, 2])
+    series = [
+        Series(label, colour, [Line(0, x, np.array([1.0, 0.5, 0.25]) / (colour + i))], None, variant, panel)
+        for panel in ("round 1", "round 2")
+        for colour, label in ((1, "LLOME sft2"), (2, "LLOME dpo2"))
+        for i, variant in enumerate(("written", "passed on"))
+    ]
+    plot = Plot("fig4", "T", "", "iteration", "regret", series, top=1.0, column="iteration")
+    assert (list(plot.panels), plot.variants) == (["round 1", "round 2"], ["written", "passed on"])
+    svg = draw(plot)
+    assert svg == draw(plot)
+    texts = re.findall(r">([^<>\n]+)</text>", svg)
+    legend = ["LLOME sft2", "written", "LLOME dpo2", "passed on"]  # column by column
+    assert [text for text in texts if text in legend] == legend
+    assert [text for text in texts if text.startswith("round")] == ["round 1", "round 2"]
+    assert (texts.count("iteration"), texts.count("regret")) == (1, 1)
+    names = re.findall(r' id="([^"]+)"', svg)
+    assert len(set(names)) == len(names)
+    assert sum("stroke-dasharray" in path for path in re.findall(r"<path [^>]*>", svg)) >= 4 + 1
+    rows = plot_csv(plot).splitlines()
+    assert rows[0] == "panel,series,replicate,iteration,value,two_se"
+    assert rows[4] == 'round 1,"LLOME sft2, passed on",0,0,0.5,'
+    assert len(rows) == 1 + 8 * 3
+
+
+def test_shares_on_the_horizontal_axis_and_counts() -> None:
+    line = Line(
+        0, np.array([0.0, 0.025, 0.575]), np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.25, np.nan]), np.array([9, 4, 1])
+    )
+    plot = Plot(
+        "fig12",
+        "T",
+        "",
+        "share",
+        "feasible",
+        [Series("LLOME sft1", 1, [line], None)],
+        1.0,
+        column="distance",
+        whole=False,
+    )
+    assert {"0.2", "0.4"} <= set(re.findall(r">([^<>\n]+)</text>", draw(plot)))
+    assert plot_csv(plot).splitlines() == [
+        "series,replicate,distance,value,two_se,count",
+        "LLOME sft1,0,0,1,0,9",
+        "LLOME sft1,0,0.025,0.5,0.25,4",
+        "LLOME sft1,0,0.575,0,,1",
+    ]

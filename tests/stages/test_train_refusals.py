@@ -15,6 +15,8 @@ from training_fixtures import DOMAIN, draw_table, labeled, policy  # noqa: F401
 from llome.cli import main
 from llome.codec import compact_tokenizer
 from llome.policy.causal_lm import PolicyCard, build_small_policy, save_policy
+from llome.reporting.analysis.scored import Scored
+from llome.tables import Meta
 
 SIZE = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "random_seed": 0}
 
@@ -104,6 +106,11 @@ def write_table(path, rows=slice(None), scores=None):
     dataclasses.replace(table, **({} if scores is None else {"score": np.full(len(table), scores)})).write(path)
 
 
+def write_scores(path):
+    table = draw_table(150)
+    Scored(Meta(DOMAIN), table.sequence, table.score).write(path)
+
+
 TABLES = {
     "missing": (lambda path: None, "labels does not exist; run the stage that writes it"),
     "a folder": (lambda path: path.mkdir(), "labels is a folder where a labeled table belongs; give the file"),
@@ -115,6 +122,10 @@ TABLES = {
     "any Parquet": (
         lambda path: pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), path),
         "labels is not a labeled table (it is 'no llome table'); give the right file",
+    ),
+    "scores of an analysis": (
+        write_scores,
+        "labels is not a labeled table (it is 'scored'); what an analysis scored never goes back",
     ),
     "no rows": (lambda path: write_table(path, slice(0)), "there is no sequence to learn from in"),
     "one row": (lambda path: write_table(path, slice(1)), "of 1 labelled sequences (0 feasible), 0 have a neighbour"),

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from llome.provenance import hash_file
 
 PARTS = ("Snakefile", "rules", "profiles", "configs")
 
@@ -62,3 +65,31 @@ class Clone:
 @pytest.fixture
 def clone(root: Path, tmp_path: Path) -> Clone:
     return Clone.make(root, tmp_path / "a clone")
+
+
+@pytest.fixture(scope="session")
+def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
+    """A clone with a finished run, and what the run printed."""
+    clone = Clone.make(root, tmp_path_factory.mktemp("finished") / "a clone")
+    train = clone.folder / "configs/train/sft_tiny.yaml"
+    settings = yaml.safe_load(train.read_text())
+    settings["trainer"] |= {"max_epochs": 12, "limit_train_batches": 1.0}  # long enough to be caught in the middle
+    train.write_text(yaml.safe_dump(settings))
+    run = clone.snakemake()
+    assert run.returncode == 0, run.stdout + run.stderr
+    return clone, run.stdout + run.stderr
+
+
+@pytest.fixture
+def copy(finished: tuple[Clone, str], tmp_path: Path) -> Clone:
+    return finished[0].copy(tmp_path / "a copy")
+
+
+def artefacts(clone: Clone) -> dict[str, str]:
+    """Content hashes of all results that two runs must share: tables, models, JSON without its seconds and versions."""
+    results = clone.folder / "results" / "tiny"
+    files = [p for p in results.rglob("*") if p.suffix in (".parquet", ".json", ".safetensors") and p.is_file()]
+    names = {str(p.relative_to(results)): p for p in sorted(files)}
+    return {
+        name: hash_file(path) for name, path in names.items() if not any(part[0] == "." for part in name.split("/"))
+    }

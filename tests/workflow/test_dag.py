@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -84,6 +85,31 @@ def test_a_search_comes_before_the_objective_that_needs_it(clone: Clone) -> None
         plan = clone.plan(f"results/tiny/r0/{history}/model/llome.json", config=config)
         assert plan == {**search, "train": 2, **dict.fromkeys(["refine", "filter", "label"], 1)}
     assert "choose" not in clone.plan("results/tiny/r0/sft1/model/llome.json", config=config)
+
+
+def test_the_rounds_that_were_run_are_analysed_and_no_others(clone: Clone) -> None:
+    """Two of five rounds have been run: the second found the optimum. Made by hand, each file a little later than the last."""
+    config = write_experiment(clone, schedules=[[{"sft": 5}]], analyze=True)
+    results = clone.folder / "results" / "tiny"
+    stages = ("model/llome.json", "proposals.parquet", "selected.parquet", "labeled.parquet", "summary.json")
+    made = (
+        "seed/labeled.parquet",
+        "seed/population.json",
+        "ga/labeled.parquet",
+        "ga/population.json",
+        "base/model/llome.json",
+    )
+    rounds = (f"{history}/{name}" for history in ("sft1", "sft2") for name in stages)
+    files = ["oracle.json", *(f"r0/{name}" for name in (*made, *rounds))]
+    now = time.time()
+    for i, name in enumerate(files):
+        (results / name).parent.mkdir(parents=True, exist_ok=True)
+        regret = 0.0 if "sft2" in name else 0.5
+        (results / name).write_text(f'{{"regret": {regret}, "counted": 10, "labeled": 5}}')
+        os.utime(results / name, (now + 0.01 * i, now + 0.01 * i))
+    assert clone.plan(config=config) == {"experiment": 1, "analyze": 2, "chain": 1, "report": 1}
+    config = write_experiment(clone, schedules=[[{"sft": 5}]])
+    assert clone.plan(config=config) == {"experiment": 1, "chain": 1, "report": 1}
 
 
 def test_chains_run_side_by_side(clone: Clone) -> None:

@@ -1,0 +1,185 @@
+"""The figures that follow the evaluations: best so far, and what each round brought (paper Figs. 2, 3 and 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from llome.reporting.curves import Band, average_rounds, average_steps
+from llome.reporting.findings import GENETIC, schedule_label
+from llome.reporting.plots import Line, Plot, Series
+from llome.reporting.runs import Chain, Run
+
+_Value = Callable[[dict[str, Any]], float | None]
+
+
+def build_plots(run: Run) -> list[Plot]:
+    """The figures a run can show so far; one without data is left out."""
+    known = run.optimum is not None
+    what, unit = ("Regret", "regret") if known else ("Best score", "score")
+    seeds = [r.seed for r in run.replicates]
+    counted_end = float(np.mean([s.meta.spent for s in seeds]))
+    several = len(run.replicates) > 1
+    spread = ""
+    if several:
+        spread = (
+            f" Lines: mean of {len(run.replicates)} replicates; bands: two standard errors; thin lines: each replicate."
+        )
+        spread += " The mean of a best score ends with the shortest of them." if run.missing else ""
+    infeasible = (
+        f"an infeasible sequence counts as regret {run.optimum:g}"
+        if known
+        else "an infeasible sequence counts as score 0"
+    )
+    counted, distinct = "counted oracle evaluations", "distinct sequences evaluated"
+    shared = f"the first {counted_end:,.0f} are the genetic algorithm's seeds, shared by all"
+    reward = (
+        "its gain in score over the sequence that its trajectory started from, 0 where there is none (infeasible: score 0)."
+        " LLOME only: the genetic algorithm does not edit one original"
+    )
+    average = _entry("mean_regret" if known else "mean")
+    top = run.optimum
+    plots = [
+        Plot(
+            "fig2a",
+            f"{what} against counted evaluations (paper Fig. 2a)",
+            f"{what} of the best sequence so far against all oracle evaluations, the GA's repeats included; {infeasible};"
+            f" {shared}.{spread}",
+            counted,
+            f"minimum {unit}" if known else "best score",
+            _step_series(run, distinct=False),
+            steps=True,
+            top=top,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig2a_distinct",
+            f"{what} against distinct evaluations (beside paper Fig. 2a)",
+            f"The same against the number of different sequences evaluated, so that the GA's repeats cost nothing;"
+            f" {infeasible}; the seeds are the first {np.mean([len(s) for s in seeds]):,.0f}.{spread}",
+            distinct,
+            f"minimum {unit}" if known else "best score",
+            _step_series(run, distinct=True),
+            steps=True,
+            top=top,
+            seeds_end=float(np.mean([len(s) for s in seeds])),
+        ),
+        Plot(
+            "fig2b",
+            f"Average {unit} a round (paper Fig. 2b)",
+            f"Mean {unit} of the sequences labelled in each round (GA: in each generation), {infeasible}"
+            + (f".{spread}" if several else "; bands: two standard errors of that mean."),
+            counted,
+            f"average {unit}",
+            _round_series(run, average, average, error="se_regret"),
+            top=top,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig3a",
+            "Unique share a round (paper Fig. 3a)",
+            "Share of the sequences generated in a round that differ from each other (LLOME: distinct well-formed"
+            f" proposals of all that it wrote; GA: distinct members of a generation).{spread}",
+            counted,
+            "unique",
+            _round_series(run, _entry("unique"), _share("unique", "generated")),
+            top=1.0,
+            percent=True,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig3b",
+            "Feasible share a round (paper Fig. 3b)",
+            f"Share of the sequences sent to the oracle in a round (GA: in a generation) that are feasible.{spread}",
+            counted,
+            "feasible",
+            _round_series(run, _entry("feasible"), _share("feasible", "labeled")),
+            top=1.0,
+            percent=True,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig11a",
+            "Average reward a round (paper Fig. 11)",
+            f"Mean reward of an edit labelled in each round: {reward}"
+            + (f".{spread}" if several else "; bands: two standard errors of that mean."),
+            counted,
+            "average reward",
+            _round_series(run, None, _entry("reward_mean"), error="se_reward"),
+            top=None,
+            seeds_end=counted_end,
+        ),
+        Plot(
+            "fig11b",
+            "Maximum reward a round (paper Fig. 11)",
+            f"Highest reward of an edit labelled in each round: {reward}.{spread}",
+            counted,
+            "maximum reward",
+            _round_series(run, None, _entry("reward_max")),
+            top=None,
+            seeds_end=counted_end,
+        ),
+    ]
+    return [p for p in plots if p.series]
+
+
+def _step_series(run: Run, *, distinct: bool) -> list[Series]:
+    groups = [(GENETIC, 0, run.genetics())]
+    groups += [(schedule_label(s), i, run.chains(s)) for i, s in enumerate(run.schedules, start=1)]
+    return [_steps_of(run, label, colour, chains, distinct) for label, colour, chains in groups if chains]
+
+
+def _steps_of(run: Run, label: str, colour: int, chains: list[Chain], distinct: bool) -> Series:
+    curves = [c.steps(distinct=distinct) for c in chains]
+    lines = []
+    for chain, curve in zip(chains, curves, strict=True):
+        x = curve.x if curve.x[-1] == curve.end else np.append(curve.x, curve.end)
+        lines.append(Line(chain.replicate, x, _shown(run, curve.at(x))))
+    band = None
+    if len(curves) > 1:
+        mean = average_steps(curves)
+        band = Band(mean.x, _shown(run, mean.mean), mean.two_se)
+    return Series(label, colour, lines, band)
+
+
+def _shown(run: Run, scores: np.ndarray) -> np.ndarray:
+    return scores if run.optimum is None else run.optimum - scores
+
+
+def _share(part: str, whole: str) -> _Value:
+    return lambda summary: summary[part] / summary[whole] if summary[whole] else None
+
+
+def _entry(key: str) -> _Value:
+    return lambda facts: facts.get(key)
+
+
+def _round_series(run: Run, generation: _Value | None, of_round: _Value, error: str | None = None) -> list[Series]:
+    """A point a round: `generation` reads it from the facts of a generation, `of_round` from a summary, `error` names its error.
+
+    Without `generation` the genetic algorithm is left out.
+    """
+    groups = []
+    if generation is not None:
+        groups.append((GENETIC, 0, [_points(r.number, r.genetic_rounds, generation, error) for r in run.replicates]))
+    for colour, schedule in enumerate(run.schedules, start=1):
+        chains = run.chains(schedule)
+        lines = [_points(c.replicate, [r.summary for r in c.rounds if r.summary], of_round, error) for c in chains]
+        groups.append((schedule_label(schedule), colour, lines))
+    series = []
+    for label, colour, lines in groups:
+        filled = [line for line in lines if len(line.x)]
+        if filled:
+            band = average_rounds([(line.x, line.y) for line in filled]) if len(filled) > 1 else None
+            series.append(Series(label, colour, filled, band))
+    return series
+
+
+def _points(
+    replicate: int, rounds: Iterable[dict[str, Any]], value: Callable[[dict[str, Any]], float | None], error: str | None
+) -> Line:
+    rows = [(r["counted"], v, r.get(error) if error else None) for r in rounds if (v := value(r)) is not None]
+    x, y, se = (np.array([row[i] for row in rows], dtype=np.float64) for i in range(3))
+    return Line(replicate, x, y, 2 * se if error else None)
