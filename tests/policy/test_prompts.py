@@ -8,6 +8,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from llome.codec import SequenceCodec
 from llome.data.batches import TokenTable
 from llome.data.pairs import Examples
+from llome.policy.causal_lm import checkpoint_activations
 from llome.policy.prompts import completion_logits, has_dropout
 
 
@@ -26,16 +27,18 @@ def policy(request):
     return model, SequenceCodec(tokenizer, 12 if request.param == "text" else 6, 5)
 
 
-def gradients(model, micro, *, in_one_pass):
+def gradients(model, micro, *, in_one_pass, checkpointing=False):
     """Logits, and gradients of a sum over the completions that weights every number differently."""
-    model.zero_grad()
+    model.train().zero_grad()
+    checkpoint_activations(model, checkpointing)
     args = micro["input_ids"], micro["attention_mask"], micro["completion_width"]
     logits = completion_logits(model, *args, in_one_pass=in_one_pass)
     weights = torch.sin(torch.arange(logits.numel(), dtype=logits.dtype)).view_as(logits)
     seen = micro["attention_mask"].flatten(0, 1)[:, -logits.shape[1] :, None]
     (torch.tanh(logits) * weights * seen).sum().backward()
     found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    model.zero_grad()
+    checkpoint_activations(model, False)
+    model.eval().zero_grad()
     return torch.where(seen, logits, 0.0).detach(), found
 
 
@@ -53,6 +56,17 @@ def test_logits_and_gradients_are_those_of_one_pass(policy, completions):
     size = max(float(gradient.abs().max()) for gradient in expected_gradients.values())
     error = max(float((gradient - expected_gradients[name]).abs().max()) for name, gradient in found.items())
     assert error < size * (1e-12 if codec.compact else 1e-6)  # Llama's normalisation rounds to float32
+
+
+@pytest.mark.parametrize("completions", [1, 2])
+def test_gradient_checkpointing_changes_no_bit(policy, completions):
+    model, codec = policy
+    micro = batch(codec, completions)
+    expected, expected_gradients = gradients(model, micro, in_one_pass=False)
+    logits, found = gradients(model, micro, in_one_pass=False, checkpointing=True)
+    assert torch.equal(logits, expected)
+    assert found.keys() == expected_gradients.keys()
+    assert all(torch.equal(gradient, expected_gradients[name]) for name, gradient in found.items())
 
 
 def test_prompts_are_read_once_and_stop_before_the_last_layer_is_done(policy):

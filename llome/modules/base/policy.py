@@ -129,7 +129,7 @@ class PolicyModule(LightningModule, ABC):
             micro["input_ids"],
             micro["attention_mask"],
             micro["completion_width"],
-            in_one_pass=self.gradient_checkpointing or has_dropout(self.policy),
+            in_one_pass=has_dropout(self.policy),
         )
 
     def logps(self, micro: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
