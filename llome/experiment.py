@@ -16,7 +16,7 @@ from typing import Any
 from llome import paths
 from llome.errors import ConfigError
 from llome.provenance import derive_seed, read_json
-from llome.search import read_grid
+from llome.search import Searches, read_grid
 from llome.settings import check_shape, nearest, read_yaml
 
 
@@ -68,17 +68,20 @@ class Experiment:
 
     def values_from(self, objective: str) -> str | None:
         """The objective whose search sets the values of `objective`: itself, another one, or none."""
-        source = self.tune.get(objective)
-        return None if source is None else source if source in self.tune else objective
+        return self._tuned.values_from(objective)
 
     @property
     def searches(self) -> dict[str, str]:
         """The grid of each objective that is searched."""
-        return {objective: file for objective, file in self.tune.items() if self.values_from(objective) == objective}
+        return self._tuned.grids
 
     def first_round(self, objective: str) -> str:
         """The first round of `objective` in the first schedule that has one: where its search starts."""
-        return next(h for last in self.histories for h in paths.lineage(last) if paths.objective(h) == objective)
+        return self._tuned.first_round(objective)
+
+    @property
+    def _tuned(self) -> Searches:
+        return Searches(self.tune, self.histories)
 
     def stage_seed(self, replicate: int, history: str, stage: str) -> int:
         """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds."""
@@ -107,7 +110,7 @@ def check_experiment(settings: Any, where: str) -> Experiment:
     check_shape(settings, "experiment", where)
     experiment = Experiment(**settings)
     _check_schedules(experiment, where)
-    _check_searches(experiment, where)
+    Searches(experiment.tune, experiment.histories).check(where)
     for key, file in _files(experiment):
         if not Path(file).is_file():
             raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
@@ -131,35 +134,6 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
         if history in seen:
             raise ConfigError(f"{where}: schedules[{i}] and schedules[{seen[history]}] are both {history}; drop one")
         seen[history] = i
-
-
-def _check_searches(experiment: Experiment, where: str) -> None:
-    used = {paths.objective(history) for last in experiment.histories for history in paths.lineage(last)}
-    for objective, source in experiment.tune.items():
-        for name in (objective, experiment.values_from(objective)):
-            if name not in used:
-                raise ConfigError(
-                    f"{where}: tune.{objective}: no schedule has a round of {name!r}{nearest(str(name), used)}; drop the entry"
-                )
-        if source in experiment.tune and experiment.values_from(source) != source:
-            raise ConfigError(
-                f"{where}: tune.{objective} takes over from {source!r}, which has no grid of its own; name one that has"
-            )
-        before, waiting = {objective}, [objective]
-        while waiting:  # the rounds that its search starts from, and what they wait for in turn
-            searched = experiment.values_from(waiting.pop())
-            needed = (
-                {paths.objective(h) for h in paths.lineage(paths.parent(experiment.first_round(searched)))}
-                if searched
-                else set()
-            )
-            if objective in needed:
-                raise ConfigError(
-                    f"{where}: tune.{objective}: its search would start from a round of {objective!r} itself;"
-                    f" let a schedule that comes to {searched!r} without it stand first"
-                )
-            waiting += needed - before
-            before |= needed
 
 
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
