@@ -3,7 +3,7 @@
 The Snakefile and the report read an experiment through this module, so it imports nothing heavy. The shape of the file
 is the JSON schema in configs/schema/experiment.json, its oracle's in oracle.json beside it; what a schema cannot say
 (files that exist, objectives that have a YAML, a budget that pays for the seeds and one batch) is checked here, naming
-the file, the key and the remedy.
+the file, the key and the remedy. A file with variants (llome.variants) is several experiments, each checked as a whole.
 """
 
 from __future__ import annotations
@@ -17,26 +17,40 @@ from llome import paths
 from llome.errors import ConfigError
 from llome.provenance import derive_seed, read_json
 from llome.search import Searches, read_grid
-from llome.settings import check_shape, nearest, read_yaml
+from llome.settings import check_shape, describe, nearest, read_yaml
+from llome.variants import expand_variants
+
+POLICY = ("base", "train", "refine", "filter")
+"""Keys of the policy's stages: a must where there are schedules, refused where there are none."""
+_LATER = ("variant", *POLICY, "baseline", "rivals")
+"""Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A valid experiment. Paths are relative to the folder the experiment is run from."""
+    """A valid experiment, or one variant of it. Paths are relative to the folder the experiment is run from."""
 
     name: str
+    variant: str | None = None
     oracle: str
     seed: str
-    base: str
-    train: dict[str, str]
-    refine: str
-    filter: str
+    base: str | None = None
+    train: dict[str, str] = field(default_factory=dict)
+    refine: str | None = None
+    filter: str | None = None
     schedules: list[list[dict[str, int]]]
     tune: dict[str, str] = field(default_factory=dict)
     replicates: int = 1
     random_seed: int = 0
     train_on: str = "last"
     budget: int | None = None
+    baseline: int | None = None
+    rivals: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run(self) -> str:
+        """The folder of its results within the folder of all: `name`, or `name/variant`."""
+        return self.name if self.variant is None else f"{self.name}/{self.variant}"
 
     @property
     def histories(self) -> list[str]:
@@ -55,16 +69,22 @@ class Experiment:
 
     @property
     def batch(self) -> int:
-        """Labels a round at most (k)."""
-        return _setting(self.filter, "k")
+        """Labels a round at most (k); 0 where there are no rounds."""
+        return 0 if self.filter is None else _setting(self.filter, "k")
 
     @property
     def baseline_rounds(self) -> int:
-        """GA rounds that count as many evaluations as the longest schedule does, or as the budget allows."""
+        """GA rounds that count `baseline` evaluations, or as many as the longest schedule does, or as the budget allows."""
+        if self.baseline is not None:
+            return -(-self.baseline // self.population)
         longest = max(paths.round_number(history) for history in self.histories)
         counted = self.seed_rounds * self.population + longest * self.batch
         rounds = -(-counted // self.population)
         return rounds if self.budget is None else min(rounds, self.budget // self.population)
+
+    def rival_rounds(self, name: str) -> int:
+        """Rounds in which a rival counts what the baseline counts, or the part of a round more that its population makes."""
+        return -(-self.baseline_rounds * self.population // _setting(self.rivals[name], "population"))
 
     def values_from(self, objective: str) -> str | None:
         """The objective whose search sets the values of `objective`: itself, another one, or none."""
@@ -84,7 +104,10 @@ class Experiment:
         return Searches(self.tune, self.histories)
 
     def stage_seed(self, replicate: int, history: str, stage: str) -> int:
-        """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds."""
+        """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds.
+
+        The variant has no part in it, so variants are paired: replicate by replicate they draw the same random numbers.
+        """
         return derive_seed(self.random_seed, replicate, history, stage)
 
     def ends_with(self, summary: str | Path) -> bool:
@@ -96,19 +119,44 @@ class Experiment:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The mapping of the file, defaults filled in."""
-        return asdict(self)
+        """The mapping of the file, or of its one variant, defaults filled in."""
+        return {key: value for key, value in asdict(self).items() if value or key not in _LATER}
 
 
 def load_experiment(path: str | Path) -> Experiment:
-    """Read and check an experiment file. Raises ConfigError."""
+    """Read and check the file of one experiment, or of one variant. Raises ConfigError."""
     return check_experiment(read_yaml(path), str(path))
 
 
+def load_experiments(path: str | Path) -> dict[str, Experiment]:
+    """Read and check an experiment file: its variants, or the one experiment, by the folder of their results. Raises ConfigError."""
+    return check_experiments(read_yaml(path), str(path))
+
+
+def check_experiments(settings: Any, where: str) -> dict[str, Experiment]:
+    """Check the mapping of an experiment file, with variants or without; see `load_experiments`. Raises ConfigError."""
+    if isinstance(settings, Mapping) and "variants" in settings:
+        variants = expand_variants(settings, where)
+        found = [check_experiment(variant, f"{where}: variants.{name}") for name, variant in variants.items()]
+    else:
+        found = [check_experiment(settings, where)]
+    return {experiment.run: experiment for experiment in found}
+
+
 def check_experiment(settings: Any, where: str) -> Experiment:
-    """Check the mapping of an experiment file, which `where` names in messages. Raises ConfigError."""
+    """Check the mapping of one experiment, which `where` names in messages. Raises ConfigError."""
+    if isinstance(settings, Mapping) and "variants" in settings:
+        raise ConfigError(
+            f"{where}: variants: there are several experiments in this file, and one is asked for;"
+            f" name the file of one: results/{settings.get('name')}/VARIANT/experiment.yaml, which its run writes"
+        )
     check_shape(settings, "experiment", where)
     experiment = Experiment(**settings)
+    if experiment.variant is not None and paths.is_own(experiment.variant):
+        raise ConfigError(
+            f"{where}: a run keeps files of its own under the name {experiment.variant!r}; give the variant another"
+        )
+    _check_policy(experiment, where)
     _check_schedules(experiment, where)
     Searches(experiment.tune, experiment.histories).check(where)
     for key, file in _files(experiment):
@@ -119,6 +167,26 @@ def check_experiment(settings: Any, where: str) -> Experiment:
         read_grid(grid, experiment.train[objective])
     _check_budget(experiment, where)
     return experiment
+
+
+def _check_policy(experiment: Experiment, where: str) -> None:
+    """The policy's stages have their settings, or there is no policy at all: the genetic algorithm alone."""
+    for key in POLICY:
+        if experiment.schedules and not getattr(experiment, key):
+            raise ConfigError(f"{where}: the key {key!r} is missing: {describe('experiment', key)}")
+    if experiment.schedules:
+        return
+    for key in (*POLICY, "budget"):
+        if getattr(experiment, key):
+            raise ConfigError(
+                f"{where}: {key}: schedules is empty, so the genetic algorithm runs alone and no policy is trained;"
+                f" leave {key} out (in a variant: {key}: null)"
+            )
+    if experiment.baseline is None:
+        raise ConfigError(
+            f"{where}: the key 'baseline' is missing: schedules is empty, so nothing else says how far the genetic"
+            " algorithm is carried on; give it in counted evaluations"
+        )
 
 
 def _check_schedules(experiment: Experiment, where: str) -> None:
@@ -137,9 +205,10 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
 
 
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
-    named = [(key, str(getattr(experiment, key))) for key in ("oracle", "seed", "base", "refine", "filter")]
-    named += [(f"train.{objective}", file) for objective, file in experiment.train.items()]
-    return named + [(f"tune.{objective}", file) for objective, file in experiment.searches.items()]
+    named = [(key, getattr(experiment, key)) for key in ("oracle", "seed", "base", "refine", "filter")]
+    for key, entries in (("train", experiment.train), ("tune", experiment.searches), ("rivals", experiment.rivals)):
+        named += [(f"{key}.{entry}", file) for entry, file in entries.items()]
+    return [(key, file) for key, file in named if file is not None]
 
 
 def _nearest_file(file: str) -> str:
@@ -155,6 +224,13 @@ def _check_budget(experiment: Experiment, where: str) -> None:
             f" population in {experiment.seed}) and one batch ({batch}: k in {experiment.filter});"
             f" give at least {seeds + batch}, or null"
         )
+    if experiment.baseline is not None and experiment.baseline < seeds:
+        raise ConfigError(
+            f"{where}: baseline: {experiment.baseline} counted evaluations are fewer than the seeds that it carries on"
+            f" ({seeds}: rounds x population in {experiment.seed}); give at least {seeds}"
+        )
+    for name in experiment.rivals:
+        experiment.rival_rounds(name)  # reads the population
 
 
 def _setting(file: str, key: str) -> int:

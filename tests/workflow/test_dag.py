@@ -109,7 +109,7 @@ def test_a_large_plan_is_drawn_up_in_seconds(clone: Clone) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schedules": []}, "schedules: an empty list, expected at least one entry (lists of rounds"),
+        ({"schedules": []}, "base: schedules is empty, so the genetic algorithm runs alone"),
         ({"budget": 1}, "budget: 1 counted evaluations do not pay for the seeds"),
         ({"replicate": 1}, "unknown key 'replicate', did you mean 'replicates'?"),
         (
