@@ -4,10 +4,13 @@
 
 A round is named by the history that led to it, so schedules that begin alike share those rounds. Settings live in the YAML
 of each stage, which is an input of its rule. Chains of rounds are walked through the checkpoint `summarize`, side by side,
-and end early at regret 0 or a spent budget. Profile: profiles/default.
+and end early at regret 0 or a spent budget. A `run` is the experiment's name, or name/variant for each of its variants, and
+the folder of its results; runs share nothing and go side by side. Profile: profiles/default.
 """
 
+import gc
 import os
+import re
 import shlex
 import sys
 import time
@@ -17,17 +20,19 @@ import yaml
 
 from llome import paths
 from llome.errors import LlomeError
-from llome.experiment import check_experiment
+from llome.experiment import check_experiments
 from llome.search import read_grid
 
 try:
     if not config:
         raise LlomeError("no experiment given; add --configfile configs/experiments/demo.yaml")
-    EXPERIMENT = check_experiment(config, ", ".join(map(str, workflow.configfiles)))
+    EXPERIMENTS = check_experiments(config, ", ".join(map(str, workflow.configfiles)))
 except LlomeError as err:
     print(f"error: {err}", file=sys.stderr)
     sys.exit(2)
 
+# The plan of a large experiment is millions of objects and no garbage: looking for some as often as usual takes a quarter of its time.
+gc.set_threshold(50_000)
 # Stages are the llome of this environment, and end when this process does, however that ends.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 os.environ.update(PATH=PATH, LLOME_WORKFLOW_PID=str(os.getpid()))
@@ -43,42 +48,50 @@ container: "containers/llome.sif"
 
 
 STARTED = time.time()
-SUMMARY = LAYOUT.report / "summary.txt"
 
 
-# The last words of a run that drew the report.
+# The last words: the reports that were drawn, which a run that failed does not keep from the others.
 onsuccess:
-    if SUMMARY.is_file() and SUMMARY.stat().st_mtime >= STARTED:
-        print(SUMMARY.read_text(), end="")
+    print_drawn()
+
+
+onerror:
+    print_drawn()
 
 
 wildcard_constraints:
+    run="|".join(map(re.escape, EXPERIMENTS)),
     rep=r"\d+",
     objective=r"[a-z]+",
     point=r"\d+",
+    rival=r"[a-z][a-z0-9]*",
     history=r"[a-z]+[1-9]\d*(-[a-z]+[1-9]\d*)*",
 
 
 rule report:
     input:
-        experiment=LAYOUT.root / "experiment.yaml",
-        chains=[
-            LAYOUT.replicate(rep) / "chains" / f"{history}.txt"
-            for rep in range(EXPERIMENT.replicates)
-            for history in EXPERIMENT.histories
-        ],
-        ga=[LAYOUT.round(rep, "ga") / "labeled.parquet" for rep in range(EXPERIMENT.replicates)],
+        unpack(report_inputs),
     output:
-        LAYOUT.report / "report.html",
+        REPORTED.report / "report.html",
     log:
-        LAYOUT.root / "logs" / "report.log",
+        REPORTED.root / "logs" / "report.log",
     message:
-        "drawing the report"
+        told("drawing the report")
     shell:
         "llome report --experiment {input.experiment:q} > {log:q} 2>&1"
 
 
+# The target where there are several runs; the report of the only one is a target itself.
+rule all:
+    default_target: ONLY is None
+    input:
+        [layout.report / "report.html" for layout in LAYOUTS.values()],
+    message:
+        "every report is drawn"
+
+
 include: "rules/search.smk"
+include: "rules/genetic.smk"
 include: "rules/round.smk"
 include: "rules/analyze.smk"
 
@@ -92,7 +105,7 @@ rule chain:
     log:
         LAYOUT.replicate("{rep}") / "chains" / "{history}.log",
     message:
-        "r{wildcards.rep} {wildcards.history}: the chain of rounds is complete"
+        told("r{wildcards.rep} {wildcards.history}: the chain of rounds is complete")
     shell:
         "printf '%s\\n' {input.summaries:q} > {output:q} 2> {log:q}"
 
@@ -103,75 +116,29 @@ rule experiment:
     log:
         LAYOUT.root / "logs" / "experiment.log",
     params:
-        text=yaml.safe_dump(EXPERIMENT.as_dict(), sort_keys=False),
+        text=lambda wc: yaml.safe_dump(EXPERIMENTS[wc.run].as_dict(), sort_keys=False),
     message:
-        "writing down the experiment"
+        told("writing down the experiment")
     shell:
         "printf '%s' {params.text:q} > {output:q} 2> {log:q}"
 
 
 rule oracle:
     input:
-        EXPERIMENT.oracle,
+        setting("oracle"),
     output:
         LAYOUT.oracle,
     log:
         LAYOUT.root / "logs" / "oracle.log",
     message:
-        "drawing the oracle of {input}"
+        told("drawing the oracle of {input}")
     shell:
         "llome oracle --spec {input:q} --out {output:q} > {log:q} 2>&1"
 
 
-rule seed:
-    input:
-        config=EXPERIMENT.seed,
-        oracle=LAYOUT.oracle,
-    output:
-        SEED / "labeled.parquet",
-        SEED / "population.json",
-    log:
-        SEED / "logs" / "seed.log",
-    benchmark:
-        SEED / "benchmarks" / "seed.tsv"
-    params:
-        out=subpath(output[0], parent=True),
-        seed=stage_seed("seed"),
-    message:
-        "r{wildcards.rep} seed: labelling the first sequences with the genetic algorithm"
-    shell:
-        "llome seed --config {input.config:q} --oracle {input.oracle:q} --out {params.out:q}"
-        " --random_seed {params.seed} > {log:q} 2>&1"
-
-
-rule baseline:
-    input:
-        config=EXPERIMENT.seed,
-        oracle=LAYOUT.oracle,
-        labeled=SEED / "labeled.parquet",
-        population=SEED / "population.json",
-    output:
-        GA / "labeled.parquet",
-        GA / "population.json",
-    log:
-        GA / "logs" / "seed.log",
-    benchmark:
-        GA / "benchmarks" / "seed.tsv"
-    params:
-        resume=subpath(input.labeled, parent=True),
-        out=subpath(output[0], parent=True),
-        rounds=EXPERIMENT.baseline_rounds,
-        seed=stage_seed("seed"),
-    message:
-        "r{wildcards.rep} ga: carrying the genetic algorithm on to {params.rounds} rounds"
-    shell:
-        "llome seed --config {input.config:q} --oracle {input.oracle:q} --out {params.out:q}"
-        " --resume_from {params.resume:q} --rounds {params.rounds} --random_seed {params.seed} > {log:q} 2>&1"
-
-
 rule base:
     input:
-        config=EXPERIMENT.base,
+        config=setting("base"),
         labeled=SEED / "labeled.parquet",
     output:
         BASE / "model" / "llome.json",
@@ -184,7 +151,7 @@ rule base:
         out=subpath(output[0], parent=True),
         seed=stage_seed("base"),
     message:
-        "r{wildcards.rep} base: making the starting policy"
+        told("r{wildcards.rep} base: making the starting policy")
     shell:
         "llome base --config {input.config:q} --labeled {input.labeled:q} --out {params.out:q}"
         " --random_seed {params.seed} > {log:q} 2>&1"

@@ -3,7 +3,7 @@
 The Snakefile and the report read an experiment through this module, so it imports nothing heavy. The shape of the file
 is the JSON schema in configs/schema/experiment.json, its oracle's in oracle.json beside it; what a schema cannot say
 (files that exist, objectives that have a YAML, a budget that pays for the seeds and one batch) is checked here, naming
-the file, the key and the remedy.
+the file, the key and the remedy. A file with variants (llome.variants) is several experiments, each checked as a whole.
 """
 
 from __future__ import annotations
@@ -16,21 +16,28 @@ from typing import Any
 from llome import paths
 from llome.errors import ConfigError
 from llome.provenance import derive_seed, read_json
-from llome.search import read_grid
-from llome.settings import check_shape, nearest, read_yaml
+from llome.search import Searches, read_grid
+from llome.settings import check_shape, describe, nearest, read_yaml
+from llome.variants import expand_variants
+
+POLICY = ("base", "train", "refine", "filter")
+"""Keys of the policy's stages: a must where there are schedules, refused where there are none."""
+_LATER = ("variant", *POLICY, "analyze", "baseline", "rivals")
+"""Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A valid experiment. Paths are relative to the folder the experiment is run from."""
+    """A valid experiment, or one variant of it. Paths are relative to the folder the experiment is run from."""
 
     name: str
+    variant: str | None = None
     oracle: str
     seed: str
-    base: str
-    train: dict[str, str]
-    refine: str
-    filter: str
+    base: str | None = None
+    train: dict[str, str] = field(default_factory=dict)
+    refine: str | None = None
+    filter: str | None = None
     schedules: list[list[dict[str, int]]]
     tune: dict[str, str] = field(default_factory=dict)
     replicates: int = 1
@@ -38,6 +45,13 @@ class Experiment:
     train_on: str = "last"
     budget: int | None = None
     analyze: bool = False
+    baseline: int | None = None
+    rivals: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def run(self) -> str:
+        """The folder of its results within the folder of all: `name`, or `name/variant`."""
+        return self.name if self.variant is None else f"{self.name}/{self.variant}"
 
     @property
     def histories(self) -> list[str]:
@@ -56,33 +70,45 @@ class Experiment:
 
     @property
     def batch(self) -> int:
-        """Labels a round at most (k)."""
-        return _setting(self.filter, "k")
+        """Labels a round at most (k); 0 where there are no rounds."""
+        return 0 if self.filter is None else _setting(self.filter, "k")
 
     @property
     def baseline_rounds(self) -> int:
-        """GA rounds that count as many evaluations as the longest schedule does, or as the budget allows."""
+        """GA rounds that count `baseline` evaluations, or as many as the longest schedule does, or as the budget allows."""
+        if self.baseline is not None:
+            return -(-self.baseline // self.population)
         longest = max(paths.round_number(history) for history in self.histories)
         counted = self.seed_rounds * self.population + longest * self.batch
         rounds = -(-counted // self.population)
         return rounds if self.budget is None else min(rounds, self.budget // self.population)
 
+    def rival_rounds(self, name: str) -> int:
+        """Rounds in which a rival counts what the baseline counts, or the part of a round more that its population makes."""
+        return -(-self.baseline_rounds * self.population // _setting(self.rivals[name], "population"))
+
     def values_from(self, objective: str) -> str | None:
         """The objective whose search sets the values of `objective`: itself, another one, or none."""
-        source = self.tune.get(objective)
-        return None if source is None else source if source in self.tune else objective
+        return self._tuned.values_from(objective)
 
     @property
     def searches(self) -> dict[str, str]:
         """The grid of each objective that is searched."""
-        return {objective: file for objective, file in self.tune.items() if self.values_from(objective) == objective}
+        return self._tuned.grids
 
     def first_round(self, objective: str) -> str:
         """The first round of `objective` in the first schedule that has one: where its search starts."""
-        return next(h for last in self.histories for h in paths.lineage(last) if paths.objective(h) == objective)
+        return self._tuned.first_round(objective)
+
+    @property
+    def _tuned(self) -> Searches:
+        return Searches(self.tune, self.histories)
 
     def stage_seed(self, replicate: int, history: str, stage: str) -> int:
-        """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds."""
+        """The random seed of one stage of one round: a function of its name alone, whatever else the experiment holds.
+
+        The variant has no part in it, so variants are paired: replicate by replicate they draw the same random numbers.
+        """
         return derive_seed(self.random_seed, replicate, history, stage)
 
     def ends_with(self, summary: str | Path) -> bool:
@@ -94,24 +120,46 @@ class Experiment:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The mapping of the file, defaults filled in; `analyze` only where it is on, so that it changes nothing where it is off."""
-        settings = asdict(self)
-        if not self.analyze:
-            del settings["analyze"]
-        return settings
+        """The mapping of the file, or of its one variant, defaults filled in."""
+        return {key: value for key, value in asdict(self).items() if value or key not in _LATER}
 
 
 def load_experiment(path: str | Path) -> Experiment:
-    """Read and check an experiment file. Raises ConfigError."""
+    """Read and check the file of one experiment, or of one variant. Raises ConfigError."""
     return check_experiment(read_yaml(path), str(path))
 
 
+def load_experiments(path: str | Path) -> dict[str, Experiment]:
+    """Read and check an experiment file: its variants, or the one experiment, by the folder of their results. Raises ConfigError."""
+    return check_experiments(read_yaml(path), str(path))
+
+
+def check_experiments(settings: Any, where: str) -> dict[str, Experiment]:
+    """Check the mapping of an experiment file, with variants or without; see `load_experiments`. Raises ConfigError."""
+    if isinstance(settings, Mapping) and "variants" in settings:
+        variants = expand_variants(settings, where)
+        found = [check_experiment(variant, f"{where}: variants.{name}") for name, variant in variants.items()]
+    else:
+        found = [check_experiment(settings, where)]
+    return {experiment.run: experiment for experiment in found}
+
+
 def check_experiment(settings: Any, where: str) -> Experiment:
-    """Check the mapping of an experiment file, which `where` names in messages. Raises ConfigError."""
+    """Check the mapping of one experiment, which `where` names in messages. Raises ConfigError."""
+    if isinstance(settings, Mapping) and "variants" in settings:
+        raise ConfigError(
+            f"{where}: variants: there are several experiments in this file, and one is asked for;"
+            f" name the file of one: results/{settings.get('name')}/VARIANT/experiment.yaml, which its run writes"
+        )
     check_shape(settings, "experiment", where)
     experiment = Experiment(**settings)
+    if experiment.variant is not None and paths.is_own(experiment.variant):
+        raise ConfigError(
+            f"{where}: a run keeps files of its own under the name {experiment.variant!r}; give the variant another"
+        )
+    _check_policy(experiment, where)
     _check_schedules(experiment, where)
-    _check_searches(experiment, where)
+    Searches(experiment.tune, experiment.histories).check(where)
     for key, file in _files(experiment):
         if not Path(file).is_file():
             raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
@@ -120,6 +168,26 @@ def check_experiment(settings: Any, where: str) -> Experiment:
         read_grid(grid, experiment.train[objective])
     _check_budget(experiment, where)
     return experiment
+
+
+def _check_policy(experiment: Experiment, where: str) -> None:
+    """The policy's stages have their settings, or there is no policy at all: the genetic algorithm alone."""
+    for key in POLICY:
+        if experiment.schedules and not getattr(experiment, key):
+            raise ConfigError(f"{where}: the key {key!r} is missing: {describe('experiment', key)}")
+    if experiment.schedules:
+        return
+    for key in (*POLICY, "budget"):
+        if getattr(experiment, key):
+            raise ConfigError(
+                f"{where}: {key}: schedules is empty, so the genetic algorithm runs alone and no policy is trained;"
+                f" leave {key} out (in a variant: {key}: null)"
+            )
+    if experiment.baseline is None:
+        raise ConfigError(
+            f"{where}: the key 'baseline' is missing: schedules is empty, so nothing else says how far the genetic"
+            " algorithm is carried on; give it in counted evaluations"
+        )
 
 
 def _check_schedules(experiment: Experiment, where: str) -> None:
@@ -137,39 +205,11 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
         seen[history] = i
 
 
-def _check_searches(experiment: Experiment, where: str) -> None:
-    used = {paths.objective(history) for last in experiment.histories for history in paths.lineage(last)}
-    for objective, source in experiment.tune.items():
-        for name in (objective, experiment.values_from(objective)):
-            if name not in used:
-                raise ConfigError(
-                    f"{where}: tune.{objective}: no schedule has a round of {name!r}{nearest(str(name), used)}; drop the entry"
-                )
-        if source in experiment.tune and experiment.values_from(source) != source:
-            raise ConfigError(
-                f"{where}: tune.{objective} takes over from {source!r}, which has no grid of its own; name one that has"
-            )
-        before, waiting = {objective}, [objective]
-        while waiting:  # the rounds that its search starts from, and what they wait for in turn
-            searched = experiment.values_from(waiting.pop())
-            needed = (
-                {paths.objective(h) for h in paths.lineage(paths.parent(experiment.first_round(searched)))}
-                if searched
-                else set()
-            )
-            if objective in needed:
-                raise ConfigError(
-                    f"{where}: tune.{objective}: its search would start from a round of {objective!r} itself;"
-                    f" let a schedule that comes to {searched!r} without it stand first"
-                )
-            waiting += needed - before
-            before |= needed
-
-
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
-    named = [(key, str(getattr(experiment, key))) for key in ("oracle", "seed", "base", "refine", "filter")]
-    named += [(f"train.{objective}", file) for objective, file in experiment.train.items()]
-    return named + [(f"tune.{objective}", file) for objective, file in experiment.searches.items()]
+    named = [(key, getattr(experiment, key)) for key in ("oracle", "seed", "base", "refine", "filter")]
+    for key, entries in (("train", experiment.train), ("tune", experiment.searches), ("rivals", experiment.rivals)):
+        named += [(f"{key}.{entry}", file) for entry, file in entries.items()]
+    return [(key, file) for key, file in named if file is not None]
 
 
 def _nearest_file(file: str) -> str:
@@ -185,6 +225,13 @@ def _check_budget(experiment: Experiment, where: str) -> None:
             f" population in {experiment.seed}) and one batch ({batch}: k in {experiment.filter});"
             f" give at least {seeds + batch}, or null"
         )
+    if experiment.baseline is not None and experiment.baseline < seeds:
+        raise ConfigError(
+            f"{where}: baseline: {experiment.baseline} counted evaluations are fewer than the seeds that it carries on"
+            f" ({seeds}: rounds x population in {experiment.seed}); give at least {seeds}"
+        )
+    for name in experiment.rivals:
+        experiment.rival_rounds(name)  # reads the population
 
 
 def _setting(file: str, key: str) -> int:

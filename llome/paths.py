@@ -1,7 +1,8 @@
 """Names of files, and of rounds by the history that led to them.
 
 A round is named by its history: `sft1`, `sft1-marge1`, `sft1-marge9`. Its parent is computed from the name, so schedules that begin
-alike share those rounds. Standard library only: the Snakefile imports this module and must start fast.
+alike share those rounds. A run is one experiment, or one of its variants, and has a folder of its own. Standard library only: the
+Snakefile imports this module and must start fast.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from llome.errors import ConfigError
 
 SEED = "seed"
 _STEP = re.compile(r"([a-z]+)([1-9][0-9]*)")
+_OWN = re.compile(r"report|tune|logs|oracle\.json|experiment\.yaml|r[0-9]+")
 
 
 def parse_history(history: str) -> list[tuple[str, int]]:
@@ -78,11 +80,21 @@ def schedule_history(schedule: Sequence[Mapping[str, int]]) -> str:
     return history
 
 
-class Layout:
-    """Where everything of one experiment lies: `results/{experiment}/r{replicate}/{history}/...`."""
+def rival(name: str) -> str:
+    """The folder of another genetic algorithm in a replicate, beside the baseline's `ga`."""
+    return f"ga-{name}"
 
-    def __init__(self, results: str | Path, experiment: str) -> None:
-        self.root = Path(results) / experiment
+
+def is_own(name: str) -> bool:
+    """Whether a run keeps files of its own under `name`, so that no variant can have it."""
+    return _OWN.fullmatch(name) is not None
+
+
+class Layout:
+    """Where everything of one run lies: `results/{experiment}/r{replicate}/{history}/...`, or below `results/{experiment}/{variant}`."""
+
+    def __init__(self, results: str | Path, experiment: str, variant: str | None = None) -> None:
+        self.root = Path(results, experiment) if variant is None else Path(results, experiment, variant)
 
     @property
     def oracle(self) -> Path:
@@ -116,4 +128,5 @@ class Layout:
 
     def parent_labels(self, replicate: int | str, history: str) -> list[Path]:
         """Labelled tables that precede `history`, the seed's first: what must not be labelled again."""
-        return [self.round(replicate, h) / "labeled.parquet" for h in [SEED, *lineage(history)[:-1]]]
+        folder = self.replicate(replicate)
+        return [folder / h / "labeled.parquet" for h in (SEED, *lineage(history)[:-1])]

@@ -38,15 +38,25 @@ _OF = {
 }
 
 
-def check_shape(settings: Any, schema: str, where: str) -> None:
-    """Check settings against configs/schema/{schema}.json. Raises ConfigError on the first fault."""
+def check_shape(settings: Any, schema: str, where: str, *, partial: bool = False) -> None:
+    """Check settings against configs/schema/{schema}.json. Raises ConfigError on the first fault.
+
+    Settings that are `partial` may lack keys; others complete them.
+    """
     errors = list(Draft202012Validator(read_json(SCHEMAS / f"{schema}.json")).iter_errors(settings))
+    if partial:
+        errors = [error for error in errors if error.validator != "required" or error.absolute_path]
     if errors:
         # an unknown key before all else: a misspelt key is also a missing one
         first = min(
             errors, key=lambda error: (error.validator != "additionalProperties", [str(p) for p in error.absolute_path])
         )
         raise ConfigError(f"{where}: {_explain(first)}")
+
+
+def describe(schema: str, key: str) -> str:
+    """What configs/schema/{schema}.json says of a key."""
+    return read_json(SCHEMAS / f"{schema}.json")["properties"][key]["description"]
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -87,6 +97,8 @@ def _explain(error: ValidationError) -> str:
             return f"{lead}{value!r} is none of {', '.join(map(str, rule))}{about}"
         case "minItems":
             return f"{lead}an empty list, expected at least one entry{about}"
+        case "minProperties" if "maxProperties" not in error.schema:
+            return f"{lead}an empty mapping, expected at least one entry{about}"
         case "minProperties" | "maxProperties":
             return f"{lead}{value!r}: expected one objective with its value, such as sft: 5{about}"
         case "minimum":

@@ -19,7 +19,7 @@ rule analyze:
     params:
         out=subpath(output[0], parent=True),
     message:
-        "r{wildcards.rep} {wildcards.history}: scoring what was not labelled, for the figures alone"
+        told("r{wildcards.rep} {wildcards.history}: scoring what was not labelled, for the figures alone")
     shell:
         "llome analyze --oracle {input.oracle:q} --history {wildcards.history}"
         " --labeled {input.labeled:q} {input.this:q} --proposals {input.proposals:q}"

@@ -1,27 +1,58 @@
-"""The names of an experiment's files, and what a round takes from the rounds before it (llome.paths names the rounds)."""
+"""The names of every run's files, and what a round takes from the rounds before it (llome.paths names the rounds)."""
 
-LAYOUT = paths.Layout("results", EXPERIMENT.name)
+LAYOUT = paths.Layout("results", "{run}")
 SEED, GA, BASE = (LAYOUT.round("{rep}", name) for name in (paths.SEED, "ga", "base"))
+RIVAL = LAYOUT.round("{rep}", paths.rival("{rival}"))
 ROUND = LAYOUT.round("{rep}", "{history}")
 ANALYSIS = LAYOUT.analysis("{rep}", "{history}")
 SEARCH = LAYOUT.search("{objective}")
 POINT = SEARCH / "p{point}"
-GRIDS = {name: len(read_grid(grid)) for name, grid in EXPERIMENT.searches.items()}
-BUDGET = "" if EXPERIMENT.budget is None else f"--budget {EXPERIMENT.budget}"
+LAYOUTS = {run: paths.Layout("results", run) for run in EXPERIMENTS}
+GRIDS = {(run, name): len(read_grid(grid)) for run, e in EXPERIMENTS.items() for name, grid in e.searches.items()}
+# A target has no wildcards, and the report of an only run is one.
+ONLY = next(iter(EXPERIMENTS)) if len(EXPERIMENTS) == 1 else None
+REPORTED = LAYOUT if ONLY is None else LAYOUTS[ONLY]
+
+
+def told(message):
+    """What a job says, with its run where there are several."""
+    return f"{{wildcards.run}}: {message}" if ONLY is None else message
+
+
+def print_drawn():
+    """Print the summary of each report that was drawn since the start."""
+    for run, layout in LAYOUTS.items():
+        summary = layout.report / "summary.txt"
+        if summary.is_file() and summary.stat().st_mtime >= STARTED:
+            print(f"\n{run}\n" if ONLY is None else "", summary.read_text(), sep="", end="")
+
+
+def setting(key):
+    """What the run's experiment has under `key`: the file of a stage, or a number."""
+    return lambda wc: getattr(EXPERIMENTS[wc.run], key)
 
 
 def stage_seed(stage):
     """The random seed of a stage: the seeds and the base policy are nobody's round, so they go by their own names."""
-    return lambda wc: EXPERIMENT.stage_seed(int(wc.rep), wc.get("history", stage), stage)
+    return lambda wc: EXPERIMENTS[wc.run].stage_seed(int(wc.rep), wc.get("history", stage), stage)
+
+
+def rival_seed(wc):
+    return EXPERIMENTS[wc.run].stage_seed(int(wc.rep), paths.rival(wc.rival), "seed")
+
+
+def budget_option(wc):
+    budget = EXPERIMENTS[wc.run].budget
+    return "" if budget is None else f"--budget {budget}"
 
 
 def parent_file(name):
-    return lambda wc: LAYOUT.round(wc.rep, paths.parent(wc.history)) / name
+    return lambda wc: LAYOUTS[wc.run].round(wc.rep, paths.parent(wc.history)) / name
 
 
 def parent_policy(wc):
     before = paths.parent(wc.history)
-    return LAYOUT.round(wc.rep, "base" if before == paths.SEED else before) / "model" / "llome.json"
+    return LAYOUTS[wc.run].round(wc.rep, "base" if before == paths.SEED else before) / "model" / "llome.json"
 
 
 def parent_summary(wc):
@@ -29,47 +60,62 @@ def parent_summary(wc):
 
 
 def labeled_before(wc):
-    return LAYOUT.parent_labels(wc.rep, wc.history)
+    return LAYOUTS[wc.run].parent_labels(wc.rep, wc.history)
 
 
 def training_tables(wc):
     """What a round trains on: the last round's labels, as in the paper, or all labels so far."""
-    return labeled_before(wc) if EXPERIMENT.train_on == "all" else labeled_before(wc)[-1:]
+    return labeled_before(wc) if EXPERIMENTS[wc.run].train_on == "all" else labeled_before(wc)[-1:]
 
 
 def chosen_values(wc):
     """The values that a search has chosen for the round's objective, where the experiment has one."""
-    source = EXPERIMENT.values_from(paths.objective(wc.history))
-    return [] if source is None else LAYOUT.search(source) / "values.yaml"
+    source = EXPERIMENTS[wc.run].values_from(paths.objective(wc.history))
+    return [] if source is None else LAYOUTS[wc.run].search(source) / "values.yaml"
 
 
 def searched_from(wc):
     """The policy that the objective's first round starts from, in replicate 0."""
-    before = paths.parent(EXPERIMENT.first_round(wc.objective))
-    return LAYOUT.round(0, "base" if before == paths.SEED else before) / "model" / "llome.json"
+    before = paths.parent(EXPERIMENTS[wc.run].first_round(wc.objective))
+    return LAYOUTS[wc.run].round(0, "base" if before == paths.SEED else before) / "model" / "llome.json"
 
 
 def point_policies(wc):
-    return [point / "llome.json" for point in LAYOUT.search_points(wc.objective, GRIDS[wc.objective])]
+    points = LAYOUTS[wc.run].search_points(wc.objective, GRIDS[wc.run, wc.objective])
+    return [point / "llome.json" for point in points]
 
 
 def split_seed(wc):
     """The training seed of the schedule's first round, whose held-out sources are the search's too."""
-    return EXPERIMENT.stage_seed(0, paths.lineage(EXPERIMENT.first_round(wc.objective))[0], "train")
+    experiment = EXPERIMENTS[wc.run]
+    return experiment.stage_seed(0, paths.lineage(experiment.first_round(wc.objective))[0], "train")
 
 
 def chain_summaries(wc):
     """The summaries of a schedule's rounds, up to the one that found the optimum or spent the budget."""
     summaries = []
     for history in paths.lineage(wc.history):
-        summaries.append(checkpoints.summarize.get(rep=wc.rep, history=history).output.summary)
-        if EXPERIMENT.ends_with(summaries[-1]):
+        summaries.append(checkpoints.summarize.get(run=wc.run, rep=wc.rep, history=history).output.summary)
+        if EXPERIMENTS[wc.run].ends_with(summaries[-1]):
             break
     return summaries
 
 
 def chain_analyses(wc):
     """The facts that the figures alone need, of as many rounds of a schedule as were run; none unless the experiment wants them."""
-    if not EXPERIMENT.analyze:
+    if not EXPERIMENTS[wc.run].analyze:
         return []
     return [Path(summary).parent / "analysis" / "facts.json" for summary in chain_summaries(wc)]
+
+
+def report_inputs(wc):
+    """What the report of a run waits for: every chain of rounds, the genetic algorithm carried on, and its rivals."""
+    run = wc.get("run", ONLY)
+    experiment, layout = EXPERIMENTS[run], LAYOUTS[run]
+    folders = [layout.replicate(rep) for rep in range(experiment.replicates)]
+    return {
+        "experiment": layout.root / "experiment.yaml",
+        "chains": [folder / "chains" / f"{history}.txt" for folder in folders for history in experiment.histories],
+        "ga": [folder / "ga" / "labeled.parquet" for folder in folders],
+        "rivals": [folder / paths.rival(name) / "labeled.parquet" for folder in folders for name in experiment.rivals],
+    }

@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        config=lambda wc: EXPERIMENT.train[paths.objective(wc.history)],
+        config=lambda wc: EXPERIMENTS[wc.run].train[paths.objective(wc.history)],
         values=chosen_values,
         parent=parent_policy,
         labeled=training_tables,
@@ -20,7 +20,7 @@ rule train:
         out=subpath(output[0], parent=True),
         seed=stage_seed("train"),
     message:
-        "r{wildcards.rep} {wildcards.history}: training"
+        told("r{wildcards.rep} {wildcards.history}: training")
     shell:
         "llome train fit --config {input.config:q} {params.values} --parent {params.parent:q} --labeled {input.labeled:q}"
         " --out {params.out:q} --random_seed {params.seed} > {log:q} 2>&1"
@@ -28,7 +28,7 @@ rule train:
 
 rule refine:
     input:
-        config=EXPERIMENT.refine,
+        config=setting("refine"),
         model=ROUND / "model" / "llome.json",
         labeled=labeled_before,
         summary=parent_summary,
@@ -44,7 +44,7 @@ rule refine:
         summary=lambda wc, input: f"--summary {input.summary}" if input.summary else "",
         seed=stage_seed("refine"),
     message:
-        "r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences"
+        told("r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences")
     shell:
         "llome refine --config {input.config:q} --model {params.model:q} --labeled {input.labeled:q}"
         " {params.summary} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
@@ -52,7 +52,7 @@ rule refine:
 
 rule filter:
     input:
-        config=EXPERIMENT.filter,
+        config=setting("filter"),
         proposals=ROUND / "proposals.parquet",
         labeled=labeled_before,
     output:
@@ -64,7 +64,7 @@ rule filter:
     params:
         seed=stage_seed("filter"),
     message:
-        "r{wildcards.rep} {wildcards.history}: choosing candidates"
+        told("r{wildcards.rep} {wildcards.history}: choosing candidates")
     shell:
         "llome filter --config {input.config:q} --proposals {input.proposals:q} --labeled {input.labeled:q}"
         " --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
@@ -82,9 +82,9 @@ rule label:
     benchmark:
         ROUND / "benchmarks" / "label.tsv"
     params:
-        budget=BUDGET,
+        budget=budget_option,
     message:
-        "r{wildcards.rep} {wildcards.history}: calling the oracle"
+        told("r{wildcards.rep} {wildcards.history}: calling the oracle")
     shell:
         "llome label --oracle {input.oracle:q} --selected {input.selected:q} --parent {input.parent:q}"
         " --history {wildcards.history} {params.budget} --out {output:q} > {log:q} 2>&1"
@@ -106,7 +106,7 @@ checkpoint summarize:
         model=subpath(input.model, parent=True),
         benchmarks=str(ROUND / "benchmarks"),
     message:
-        "r{wildcards.rep} {wildcards.history}: counting"
+        told("r{wildcards.rep} {wildcards.history}: counting")
     shell:
         "llome summarize --oracle {input.oracle:q} --history {wildcards.history}"
         " --labeled {input.labeled:q} {input.this:q} --proposals {input.proposals:q}"

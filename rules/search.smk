@@ -11,15 +11,15 @@ and many: each runs on one core.
 
 rule tune:
     input:
-        [LAYOUT.search(name) / "values.yaml" for name in GRIDS],
+        [LAYOUTS[run].search(name) / "values.yaml" for run, name in GRIDS],
     message:
         "the searches are complete"
 
 
 rule point:
     input:
-        grid=lambda wc: EXPERIMENT.searches[wc.objective],
-        config=lambda wc: EXPERIMENT.train[wc.objective],
+        grid=lambda wc: EXPERIMENTS[wc.run].searches[wc.objective],
+        config=lambda wc: EXPERIMENTS[wc.run].train[wc.objective],
     output:
         POINT / "values.yaml",
     log:
@@ -27,7 +27,7 @@ rule point:
     params:
         number=lambda wc: int(wc.point),
     message:
-        "{wildcards.objective}: writing point {wildcards.point} of {input.grid}"
+        told("{wildcards.objective}: writing point {wildcards.point} of {input.grid}")
     shell:
         "llome grid --grid {input.grid:q} --train {input.config:q} --point {params.number}"
         " --out {output:q} > {log:q} 2>&1"
@@ -35,7 +35,7 @@ rule point:
 
 rule try_point:
     input:
-        config=lambda wc: EXPERIMENT.train[wc.objective],
+        config=lambda wc: EXPERIMENTS[wc.run].train[wc.objective],
         values=POINT / "values.yaml",
         parent=searched_from,
         labeled=LAYOUT.round(0, paths.SEED) / "labeled.parquet",
@@ -51,7 +51,7 @@ rule try_point:
         out=subpath(output[0], parent=True),
         seed=split_seed,
     message:
-        "{wildcards.objective}: training point {wildcards.point}"
+        told("{wildcards.objective}: training point {wildcards.point}")
     shell:
         "OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 llome train fit --config {input.config:q} --config {input.values:q}"
         " --parent {params.parent:q} --labeled {input.labeled:q} --out {params.out:q} --export facts"
@@ -60,7 +60,7 @@ rule try_point:
 
 rule choose:
     input:
-        grid=lambda wc: EXPERIMENT.searches[wc.objective],
+        grid=lambda wc: EXPERIMENTS[wc.run].searches[wc.objective],
         points=point_policies,
     output:
         SEARCH / "values.yaml",
@@ -72,6 +72,6 @@ rule choose:
         points=lambda wc, input: [str(Path(point).parent) for point in input.points],
         out=subpath(output[0], parent=True),
     message:
-        "{wildcards.objective}: choosing among the points of {input.grid}"
+        told("{wildcards.objective}: choosing among the points of {input.grid}")
     shell:
         "llome choose --grid {input.grid:q} --points {params.points:q} --out {params.out:q} > {log:q} 2>&1"

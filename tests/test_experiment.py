@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from llome.errors import ConfigError
-from llome.experiment import check_experiment, load_experiment
+from llome.experiment import check_experiment, load_experiment, load_experiments
 from llome.settings import SCHEMAS
 
 GOOD: dict[str, Any] = {
@@ -71,6 +71,7 @@ def test_a_good_experiment() -> None:
         (changed(replicate=2), "unknown key 'replicate', did you mean 'replicates'?"),
         (changed(zebra=2), "unknown key 'zebra'; the keys are name, oracle, seed"),
         (without("oracle"), "the key 'oracle' is missing: YAML of the oracle's constructor arguments"),
+        (without("base"), "the key 'base' is missing: YAML of `llome base`"),
         (changed(replicates="two"), "replicates: 'two' is text, expected an integer"),
         (changed(replicates=True), "replicates: True is true or false, expected an integer"),
         (changed(replicates=0), "replicates: 0 is too small, expected at least 1"),
@@ -81,10 +82,13 @@ def test_a_good_experiment() -> None:
         (changed(oracle=["a"]), "oracle: ['a'] is a list, expected text"),
         (changed(name="../x"), "name: '../x' is no name that can be used here"),
         (changed(name="two words"), "name: 'two words' is no name"),
-        (changed(train={}), "train: {}: expected one objective with its value"),
+        (changed(train={}), "train: an empty mapping, expected at least one entry (a YAML of `llome train` for each"),
         (changed(train={"SFT": "sft.yaml"}), "train: 'SFT' is no name that can be used here: lower-case letters only"),
         (changed(train={"sft": 3}), "train.sft: 3 is an integer, expected text"),
-        (changed(schedules=[]), "schedules: an empty list, expected at least one entry (lists of rounds"),
+        (
+            changed(schedules=[]),
+            "base: schedules is empty, so the genetic algorithm runs alone and no policy is trained",
+        ),
         (
             changed(schedules=[[{"sft": 1}], []]),
             "schedules[1]: an empty list, expected at least one entry (a schedule names at least one round, such as [sft: 5])",
@@ -231,9 +235,10 @@ def test_stage_seeds_differ_by_replicate_history_and_stage() -> None:
 )
 def test_shipped_experiments_are_valid(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    experiment = load_experiment(path)
-    assert experiment.name == path.stem
-    assert experiment.as_dict().keys() - {"tune"} == yaml.safe_load(path.read_text()).keys() - {"tune"}
+    experiments, written = load_experiments(path), yaml.safe_load(path.read_text())
+    assert {experiment.name for experiment in experiments.values()} == {path.stem}
+    if "variants" not in written:
+        assert experiments[path.stem].as_dict().keys() - {"tune"} == written.keys() - {"tune"}
 
 
 def test_the_oracle_schema_names_the_arguments_of_the_constructor() -> None:

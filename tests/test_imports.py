@@ -87,7 +87,9 @@ def test_nothing_imports_the_command_line(file: Path) -> None:
     assert not any(name.startswith("llome.cli") for name in imports_of(file))
 
 
-@pytest.mark.parametrize("module", ["errors", "paths", "provenance", "draws", "tables", "codec", "experiment", "cli"])
+@pytest.mark.parametrize(
+    "module", ["errors", "paths", "provenance", "draws", "tables", "codec", "experiment", "variants", "cli"]
+)
 def test_foundations_import_no_torch(module: str) -> None:
     heavy = "{'torch', 'lightning', 'transformers', 'matplotlib', 'scipy', 'pandas'}"
     code = f"import sys, llome.{module}; print(*({heavy} & set(sys.modules)))"

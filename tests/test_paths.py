@@ -64,3 +64,26 @@ def test_layout() -> None:
         Path(f"results/demo/r0/{name}/labeled.parquet") for name in ("seed", "sft1", "sft2")
     ]
     assert layout.parent_labels(0, "sft1") == [Path("results/demo/r0/seed/labeled.parquet")]
+
+
+def test_layout_of_a_variant() -> None:
+    layout = paths.Layout("results", "demo", "long")
+    assert layout.oracle == Path("results/demo/long/oracle.json")
+    assert layout.round(0, paths.rival("tuned")) == Path("results/demo/long/r0/ga-tuned")
+    assert layout.round(0, "sft1") == paths.Layout("results", "demo/long").round(0, "sft1")
+
+
+def test_no_round_is_named_like_a_rival() -> None:
+    with pytest.raises(ConfigError, match="'ga' is not an objective and a count"):
+        paths.parse_history(paths.rival("tuned2"))
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        *((name, True) for name in ("report", "tune", "logs", "oracle.json", "experiment.yaml", "r0", "r12")),
+        *((name, False) for name in ("reports", "r", "r0.1", "r0b", "oracle", "f1")),
+    ],
+)
+def test_names_that_a_run_needs_for_itself(name: str, own: bool) -> None:
+    assert paths.is_own(name) == own

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+
+from llome.experiment import check_experiments
 
 
 def blocks(root: Path, language: str) -> list[str]:
@@ -32,6 +35,14 @@ def test_python_lines_print_what_they_say(root, capsys):
     (code,) = blocks(root, "python")
     exec(compile(code, "README.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[0] == "[1.]"
+
+
+def test_the_lines_of_yaml_make_an_experiment(root, at_root):
+    (text,) = blocks(root, "yaml")
+    demo = yaml.safe_load((root / "configs/experiments/demo.yaml").read_text())
+    experiments = check_experiments(demo | yaml.safe_load(text), "README.md")
+    assert list(experiments) == ["demo/short", "demo/long"]
+    assert [experiment.rivals for experiment in experiments.values()] == [{"tuned": "configs/seed/ga_tuned.yaml"}] * 2
 
 
 def test_every_command_is_known(root):

@@ -43,7 +43,7 @@ def test_points_vary_the_last_setting_fastest() -> None:
         ("grid: {data.batch_size: [8, 16, 8]}", "grid.data.batch_size names 8 twice; drop one"),
         ("grid: {data.batch_size: 8}", "grid.data.batch_size: 8 is an integer, expected a list"),
         ("grid: {data.batch_size: []}", "grid.data.batch_size: an empty list"),
-        ("grid: {}", "grid: {}: expected"),
+        ("grid: {}", "grid: an empty mapping, expected at least one entry (candidates of each setting"),
         ("min_valid: 0.9", "the key 'grid' is missing: candidates of each setting"),
         ("grid: {data.batch_size: [8]}\nmin_valid: 1", "min_valid: 1 is too large, expected less than 1"),
         ("grids: {data.batch_size: [8]}", "unknown key 'grids', did you mean 'grid'?"),

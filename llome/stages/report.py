@@ -8,10 +8,10 @@ from llome import paths, provenance
 
 
 def report(*, experiment: Path, results: Path = Path("results")) -> None:
-    """Write {results}/{name}/report/report.html, its figures, their data and summary.txt beside it; print the summary.
+    """Write report/report.html in the folder of its results, its figures, their data and summary.txt beside it; print the summary.
 
     Args:
-        experiment: The experiment's YAML.
+        experiment: The experiment's YAML; of one with variants, the experiment.yaml in the folder of one variant.
         results: The folder that holds the results of experiments.
     """
     from llome.experiment import load_experiment
@@ -29,7 +29,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.search import read_grid
 
     settings = load_experiment(experiment)
-    layout = paths.Layout(results, settings.name)
+    layout = paths.Layout(results, settings.name, settings.variant)
     run = read_run(layout, settings.histories, settings.replicates, ends_with=settings.ends_with)
     files = [
         str(experiment),
@@ -40,8 +40,9 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
         settings.refine,
         settings.filter,
         *settings.searches.values(),
+        *settings.rivals.values(),
     ]
-    texts = {file: Path(file).read_text() for file in dict.fromkeys(files)}
+    texts = {file: Path(file).read_text() for file in dict.fromkeys(files) if file is not None}
     searches = {}
     for objective, grid_file in settings.searches.items():
         if (layout.search(objective) / "values.yaml").is_file():
@@ -58,7 +59,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
                 with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
                     file.write_text(text)
         with provenance.replacing(out) as file:
-            file.write_text(render(settings.name, run, plots, texts, searches, unanalysed))
+            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed))
     said = [
         plain_table(format_rows(build_rows(run))),
         *(f"not run yet: {line}" for line in run.missing),

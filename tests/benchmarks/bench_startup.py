@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from llome.cli import STAGES
-from llome.experiment import Experiment, check_experiment
+from llome.experiment import Experiment, check_experiment, load_experiments
 
 from .measure import Measure
 from .peers.clock import repeat
@@ -55,6 +55,27 @@ def bench_plan_of_an_experiment(measure: Measure, tmp_path: Path, which: str) ->
         asked="seconds",
         floor=10.0,
         rounds=min(3, measure.size.rounds),
+    )
+
+
+def bench_plan_of_variants(measure: Measure, tmp_path: Path) -> None:
+    """The dry run of several runs in one file, one long chain a replicate, all of its rounds asked for."""
+    size, file = measure.size, tmp_path / "experiment.yaml"
+    settings = yaml.safe_load((ROOT / "configs" / "experiments" / "tiny.yaml").read_text())
+    settings |= {"name": "bench", "replicates": size.replicates, "schedules": [[{"sft": size.variant_rounds}]]}
+    file.write_text(yaml.safe_dump(settings | {"variants": {f"f{number}": {} for number in range(size.variants)}}))
+    targets = [
+        f"results/{name}/r{replicate}/sft{size.variant_rounds}/summary.json"
+        for name in load_experiments(file)
+        for replicate in range(size.replicates)
+    ]
+    command = ["snakemake", "--cores", "2", "--configfile", str(file), "--dry-run", "--quiet", "all", "--", *targets]
+    measure.ours(
+        f"snakemake --dry-run of {size.variants} variants x {size.replicates} replicates x {size.variant_rounds} rounds",
+        lambda: run(measure, *command),
+        asked="seconds",
+        floor=20.0,
+        rounds=min(3, size.rounds),
     )
 
 

@@ -34,6 +34,8 @@ class Size:
     schedules: int = 5
     replicates: int = 5
     schedule_rounds: int = 10
+    variants: int = 6
+    variant_rounds: int = 40
     product: int = 3_072
     copy: int = 1 << 28
     attention: tuple[int, int, int, int] = (4_000, 32, 16, 32)
@@ -63,6 +65,8 @@ TOY = Size(
     schedules=1,
     replicates=1,
     schedule_rounds=1,
+    variants=2,
+    variant_rounds=2,
     product=16,
     copy=1 << 10,
     attention=(2, 3, 4, 5),

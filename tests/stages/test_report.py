@@ -299,6 +299,41 @@ def test_searches_stand_in_the_report_once_they_are_complete(experiment: Path) -
     assert "grid: {model.init_args.lambda_: [0.5, 2.0]}" in text  # among the settings
 
 
+def test_a_variant_is_reported_in_its_own_folder(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    alone = capsys.readouterr().out
+    Path("results/pencil").rename("results/hard")
+    Path("results/pencil").mkdir()
+    Path("results/hard").rename("results/pencil/hard")
+    shutil.rmtree("results/pencil/hard/report")
+    settings = yaml.safe_load(experiment.read_text())
+    experiment.write_text(yaml.safe_dump(settings | {"variant": "hard", "rivals": {"tuned": "seed.yaml"}}))
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    assert capsys.readouterr().out == alone.replace("results/pencil/", "results/pencil/hard/")
+    assert "<h1>LLOME: pencil/hard</h1>" in Path("results/pencil/hard/report/report.html").read_text()
+    experiment.write_text(yaml.safe_dump(settings | {"variants": {"hard": {}}}))
+    assert main(["report", "--experiment", str(experiment)]) == 2
+    assert "name the file of one: results/pencil/VARIANT/experiment.yaml" in capsys.readouterr().err
+
+
+def test_the_genetic_algorithm_alone(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(experiment.read_text())
+    kept = {key: settings[key] for key in ("name", "oracle", "seed", "replicates")}
+    experiment.write_text(yaml.safe_dump(kept | {"schedules": [], "baseline": 12}))
+    for folder in Path("results/pencil").glob("r*/*"):
+        if folder.name not in ("seed", "ga"):
+            shutil.rmtree(folder)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"GA +0.625 +0.375 \+/- 0.250 +12 ", out)
+    assert "LLOME" not in out
+    assert "not run yet" not in out
+    page = Page()
+    page.feed(Path("results/pencil/report/report.html").read_text())
+    assert page.figures == ["fig2a", "fig2a_distinct", "fig2b", "fig3a", "fig3b"]
+    assert read_series("fig2a", "GA", "0") == [(1, 1.0), (2, 0.75), (8, 0.5), (12, 0.5)]
+
+
 def test_better_than_the_genetic_algorithm_at_equal_counts(experiment: Path) -> None:
     shutil.rmtree("results/pencil/r0/sft1-marge2")
     assert main(["report", "--experiment", str(experiment)]) == 0

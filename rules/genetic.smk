@@ -1,0 +1,69 @@
+"""The genetic algorithm: a replicate's first labels, the baseline that carries it on, and its rivals, run from scratch with other settings."""
+
+
+rule seed:
+    input:
+        config=setting("seed"),
+        oracle=LAYOUT.oracle,
+    output:
+        SEED / "labeled.parquet",
+        SEED / "population.json",
+    log:
+        SEED / "logs" / "seed.log",
+    benchmark:
+        SEED / "benchmarks" / "seed.tsv"
+    params:
+        out=subpath(output[0], parent=True),
+        seed=stage_seed("seed"),
+    message:
+        told("r{wildcards.rep} seed: labelling the first sequences with the genetic algorithm")
+    shell:
+        "llome seed --config {input.config:q} --oracle {input.oracle:q} --out {params.out:q}"
+        " --random_seed {params.seed} > {log:q} 2>&1"
+
+
+rule baseline:
+    input:
+        config=setting("seed"),
+        oracle=LAYOUT.oracle,
+        labeled=SEED / "labeled.parquet",
+        population=SEED / "population.json",
+    output:
+        GA / "labeled.parquet",
+        GA / "population.json",
+    log:
+        GA / "logs" / "seed.log",
+    benchmark:
+        GA / "benchmarks" / "seed.tsv"
+    params:
+        resume=subpath(input.labeled, parent=True),
+        out=subpath(output[0], parent=True),
+        rounds=setting("baseline_rounds"),
+        seed=stage_seed("seed"),
+    message:
+        told("r{wildcards.rep} ga: carrying the genetic algorithm on to {params.rounds} rounds")
+    shell:
+        "llome seed --config {input.config:q} --oracle {input.oracle:q} --out {params.out:q}"
+        " --resume_from {params.resume:q} --rounds {params.rounds} --random_seed {params.seed} > {log:q} 2>&1"
+
+
+rule rival:
+    input:
+        config=lambda wc: EXPERIMENTS[wc.run].rivals[wc.rival],
+        oracle=LAYOUT.oracle,
+    output:
+        RIVAL / "labeled.parquet",
+        RIVAL / "population.json",
+    log:
+        RIVAL / "logs" / "seed.log",
+    benchmark:
+        RIVAL / "benchmarks" / "seed.tsv"
+    params:
+        out=subpath(output[0], parent=True),
+        rounds=lambda wc: EXPERIMENTS[wc.run].rival_rounds(wc.rival),
+        seed=rival_seed,
+    message:
+        told("r{wildcards.rep} ga-{wildcards.rival}: the genetic algorithm of {input.config}, {params.rounds} rounds")
+    shell:
+        "llome seed --config {input.config:q} --oracle {input.oracle:q} --out {params.out:q}"
+        " --rounds {params.rounds} --random_seed {params.seed} > {log:q} 2>&1"
