@@ -19,7 +19,7 @@ from llome.errors import LlomeError, TableError
 from llome.reporting.curves import Steps, best_so_far
 from llome.tables import Domain, Labeled, Meta
 
-STAGES = ("train", "refine", "filter", "label")
+STAGES = ("train", "refine", "surrogate", "filter", "label")
 REGRET_TOLERANCE = 1e-9
 """Below this the optimum counts as found."""
 
