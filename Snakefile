@@ -4,8 +4,8 @@
 
 A round is named by the history that led to it, so schedules that begin alike share those rounds. Settings live in the YAML
 of each stage, which is an input of its rule. Chains of rounds are walked through the checkpoint `summarize`, side by side,
-and end early at regret 0 or a spent budget. A `run` is the experiment's name, or name/variant for each of its variants, and
-the folder of its results; runs share nothing and go side by side. Profile: profiles/default.
+and end early at regret 0, a spent budget or used-up hours. A `run` is the experiment's name, or name/variant for each of its
+variants, and the folder of its results; runs share nothing and go side by side. Profile: profiles/default.
 """
 
 import gc

@@ -19,7 +19,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.reporting.analysis.plots import build_analysis_plots
     from llome.reporting.analysis.rounds import not_analysed, read_analyses
     from llome.reporting.figures import draw
-    from llome.reporting.findings import build_rows
+    from llome.reporting.findings import build_rows, out_of_hours
     from llome.reporting.page import render
     from llome.reporting.plots import plot_csv
     from llome.reporting.progress import build_plots
@@ -51,6 +51,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
             searches[objective] = (grid, read_points(grid, cards))
     analyses = read_analyses(run) if settings.analyze else {}
     unanalysed = not_analysed(run, analyses) if settings.analyze else []
+    stopped = out_of_hours(run, settings.hours)
     out = layout.report / "report.html"
     with provenance.exclusive(layout.report):
         plots = build_plots(run) + build_analysis_plots(run, analyses)
@@ -59,10 +60,11 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
                 with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
                     file.write_text(text)
         with provenance.replacing(out) as file:
-            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed))
+            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed, stopped))
     said = [
         plain_table(format_rows(build_rows(run))),
         *(f"not run yet: {line}" for line in run.missing),
+        *stopped,
         *(f"not analysed: {line}" for line in unanalysed),
         f"Report: {out}",
     ]

@@ -17,7 +17,8 @@ from llome import paths, provenance
 from llome.reporting.curves import mean_and_error, zero_infeasible
 from llome.reporting.edits import original_scores, rewards
 from llome.reporting.lineage import check_lineage
-from llome.reporting.runs import STAGES, benchmark_seconds, read_optimum
+from llome.reporting.runs import read_optimum
+from llome.seconds import STAGES, benchmark_seconds
 from llome.tables import Labeled, Proposals, Selected, row_keys
 
 

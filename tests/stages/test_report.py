@@ -400,6 +400,31 @@ def test_a_chain_that_spent_its_budget_is_no_fault(experiment: Path, capsys: pyt
     assert " of 3 rounds" not in out
 
 
+def test_chains_that_used_up_their_hours_are_told(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(experiment.read_text())
+    # seeds 2 s, base 10 s, a round 31.5 s: 72 s end r0's second of three rounds; sft2 is complete then, and marge1 of r1 the optimum
+    experiment.write_text(yaml.safe_dump(settings | {"hours": 0.02}))
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = "sft1-marge2 r0: stopped after 2 of 3 rounds: 0.021 of 0.02 hours used"
+    assert [line for line in lines if "hours" in line] == [told]
+    assert not any("not run yet" in line for line in lines)
+    assert f"Unfinished. {told}." in Path("results/pencil/report/report.html").read_text()
+    assert read_series("fig2a", "LLOME sft1-marge2", "0")[-1] == (12, 0.25)
+    # a base policy of 100 s in r1: after its first round 133.5 s of 108
+    experiment.write_text(yaml.safe_dump(settings | {"hours": 0.03}))
+    benchmark(Path("results/pencil/r1/base/benchmarks/base.tsv"), 100.0)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "hours" in line] == [
+        "sft2 r1: stopped after 1 of 2 rounds: 0.037 of 0.03 hours used",
+        "sft1-marge2 r1: stopped after 1 of 3 rounds: 0.037 of 0.03 hours used",
+    ]
+    assert read_series("fig2a", "LLOME sft2", "mean")[-1] == (9, 0.375)
+    text = Path("results/pencil/report/report.html").read_text()
+    assert "The mean of a best score ends with the shortest of them." in text
+
+
 def test_mean_reward_weighs_every_label_the_same(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("results/pencil/r1")
     write_table(Path("results/pencil/r0/sft2/labeled.parquet"), [0.5], [9], 12, "sft2", start=26)
