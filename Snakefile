@@ -72,7 +72,8 @@ rule report:
     input:
         unpack(report_inputs),
     output:
-        REPORTED.report / "report.html",
+        # what `snakemake --report` shows beside the provenance of all files
+        report(REPORTED.report / "report.html", category=ONLY or "{run}"),
     log:
         REPORTED.root / "logs" / "report.log",
     message:
