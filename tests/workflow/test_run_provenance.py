@@ -14,7 +14,20 @@ from .conftest import Clone
 
 pytestmark = pytest.mark.slow
 NOWHERE = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
-RULES = ("report", "chain", "experiment", "oracle", "seed", "baseline", "base", "train", "refine", "filter", "label", "summarize")  # fmt: skip
+RULES = (
+    "oracle",
+    "seed",
+    "baseline",
+    "base",
+    "train",
+    "refine",
+    "filter",
+    "label",
+    "summarize",
+    "chain",
+    "experiment",
+    "report",
+)
 
 
 def test_snakemake_reports_on_a_finished_experiment(copy: Clone) -> None:
