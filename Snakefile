@@ -116,6 +116,7 @@ rule experiment:
         LAYOUT.root / "experiment.yaml",
     log:
         LAYOUT.root / "logs" / "experiment.log",
+    priority: 1  # before all else: a report that is drawn by hand in the meantime is older, and will be drawn again
     params:
         text=lambda wc: yaml.safe_dump(EXPERIMENTS[wc.run].as_dict(), sort_keys=False),
     message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import yaml
 from llome import paths, provenance
 from llome.cli import main
 from llome.policy.causal_lm import PolicyCard, save_card
+from llome.stages.report import report
 from llome.tables import Domain, Labeled, Meta
 
 DOMAIN = Domain(5, 3, "0123456789abcdef")
@@ -444,6 +446,23 @@ def test_summaries_made_before_there_were_rewards(experiment: Path, capsys: pyte
     assert "Fig. 11" not in text
     assert "<td>\u2013</td><td>\u2013</td><td>\u2013</td><td>0.125</td>" in text
     assert not Path("results/pencil/report/fig11a.csv").exists()
+
+
+def test_a_report_by_hand_does_not_pass_for_that_of_a_run(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, oracle = Path("results/pencil/report/report.html"), Path("results/pencil/oracle.json")
+    monkeypatch.delenv("LLOME_WORKFLOW_PID", raising=False)
+    report(experiment=experiment)
+    assert out.stat().st_mtime_ns == oracle.stat().st_mtime_ns - 10**9
+    monkeypatch.setenv("LLOME_WORKFLOW_PID", "1")
+    report(experiment=experiment)
+    made = out.stat().st_mtime_ns
+    assert made > oracle.stat().st_mtime_ns
+    monkeypatch.delenv("LLOME_WORKFLOW_PID")
+    text = out.read_text()
+    out.write_text("")
+    os.utime(out, ns=(made, made))
+    report(experiment=experiment)
+    assert (out.read_text(), out.stat().st_mtime_ns) == (text, made)
 
 
 def test_mixed_versions_are_told(experiment: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import re
 import subprocess
 
@@ -46,10 +45,9 @@ def test_snakemake_reports_on_a_finished_experiment(copy: Clone) -> None:
     assert not re.search(r"<(script|link|img|iframe)\b[^>]*\b(src|href)=[\"']https?:", text)
     page = html.unescape(text)
     for rule in RULES:
-        assert re.search(rf'"{rule}": \{{"input"|"name": "{rule}"|"rule": "{rule}"', page), rule
+        assert re.search(rf'"{rule}": \{{"input": ', page), rule
     # the experiment's own report is in it, as it lies in its folder
     own = copy.folder / "results/tiny/report/report.html"
     assert base64.b64encode(own.read_bytes()).decode() in page
-    (category,) = re.findall(r'"tiny": \{.*?\}', page)[:1]
-    assert json.dumps("results/tiny/report/report.html") in category
+    assert '"tiny": {"Other": ["results/tiny/report/report.html"]}' in page
     assert copy.plan() == {}
