@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "train": ("llome.stages.train", "train", "train a policy on labelled tables (train fit --config ...)"),
     "grid": ("llome.stages.search", "write_point", "write one point of a hyperparameter search for `llome train`"),
     "choose": ("llome.stages.search", "choose", "choose the best trained point of a hyperparameter search"),
+    "surrogate": ("llome.stages.surrogate", "surrogate", "fit networks that predict scores, for filter to search"),
     "refine": ("llome.stages.refine", "refine", "let a policy edit its best sequences, iteration by iteration"),
     "filter": ("llome.stages.filter", "filter_proposals", "choose the proposals that go to the oracle"),
     "label": ("llome.stages.label", "label", "call the oracle on the chosen proposals"),

@@ -24,7 +24,7 @@ from llome.variants import expand_variants
 
 POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
-_LATER = ("variant", *POLICY, "hours", "analyze", "baseline", "rivals")
+_LATER = ("variant", *POLICY, "hours", "surrogate", "analyze", "baseline", "rivals")
 """Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
@@ -40,6 +40,7 @@ class Experiment:
     train: dict[str, str] = field(default_factory=dict)
     refine: str | None = None
     filter: str | None = None
+    surrogate: str | None = None
     schedules: list[list[dict[str, int]]]
     tune: dict[str, str] = field(default_factory=dict)
     replicates: int = 1
@@ -170,6 +171,7 @@ def check_experiment(settings: Any, where: str) -> Experiment:
         if not Path(file).is_file():
             raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
     check_shape(read_yaml(experiment.oracle), "oracle", experiment.oracle)
+    _check_surrogate(experiment, where)
     for objective, grid in experiment.searches.items():
         read_grid(grid, experiment.train[objective])
     _check_budget(experiment, where)
@@ -183,7 +185,7 @@ def _check_policy(experiment: Experiment, where: str) -> None:
             raise ConfigError(f"{where}: the key {key!r} is missing: {describe('experiment', key)}")
     if experiment.schedules:
         return
-    for key in (*POLICY, "budget", "hours"):
+    for key in (*POLICY, "surrogate", "budget", "hours"):
         if getattr(experiment, key):
             raise ConfigError(
                 f"{where}: {key}: schedules is empty, so the genetic algorithm runs alone and no policy is trained;"
@@ -193,6 +195,24 @@ def _check_policy(experiment: Experiment, where: str) -> None:
         raise ConfigError(
             f"{where}: the key 'baseline' is missing: schedules is empty, so nothing else says how far the genetic"
             " algorithm is carried on; give it in counted evaluations"
+        )
+
+
+def _check_surrogate(experiment: Experiment, where: str) -> None:
+    """A surrogate is searched by filter, and a filter that evolves has one to search."""
+    if experiment.filter is None:
+        return
+    settings = read_yaml(experiment.filter)
+    evolves = isinstance(settings, Mapping) and settings.get("evolve") is not None
+    if evolves and experiment.surrogate is None:
+        raise ConfigError(
+            f"{where}: the key 'surrogate' is missing, but {experiment.filter} has evolve, which searches one;"
+            " add surrogate: configs/surrogate/small.yaml, or take a filter without evolve"
+        )
+    if experiment.surrogate is not None and not evolves:
+        raise ConfigError(
+            f"{where}: surrogate: {experiment.surrogate} would be fitted and never used, since {experiment.filter} has no"
+            " evolve; leave surrogate out, or take a filter with evolve, such as configs/filter/laptop.yaml"
         )
 
 
@@ -212,7 +232,7 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
 
 
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
-    named = [(key, getattr(experiment, key)) for key in ("oracle", "seed", "base", "refine", "filter")]
+    named = [(key, getattr(experiment, key)) for key in ("oracle", "seed", "base", "refine", "filter", "surrogate")]
     for key, entries in (("train", experiment.train), ("tune", experiment.searches), ("rivals", experiment.rivals)):
         named += [(f"{key}.{entry}", file) for entry, file in entries.items()]
     return [(key, file) for key, file in named if file is not None]

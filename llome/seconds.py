@@ -9,14 +9,18 @@ heavy: the Snakefile stands on it.
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from llome import paths
 from llome.errors import TableError
 from llome.provenance import read_json
 
 STAGES = ("train", "refine", "filter", "label")
-"""The stages of a round whose seconds count."""
+"""The stages of every round."""
+SOMETIMES = ("surrogate",)
+"""Those that a round has where the experiment wants them."""
 
 
 def benchmark_seconds(path: Path) -> float | None:
@@ -31,6 +35,12 @@ def benchmark_seconds(path: Path) -> float | None:
         raise TableError(f"{path} is no Snakemake benchmark (no number in column 's'); delete it") from err
 
 
+def round_seconds(summary: Mapping[str, Any]) -> float | None:
+    """Seconds of all stages of a round, from its summary.json; None where one of those that every round has left no record."""
+    seconds = summary.get("seconds", {})
+    return sum(seconds.values()) if all(stage in seconds for stage in STAGES) else None
+
+
 def chain_seconds(folder: Path) -> float:
     """Seconds of the seeds, the starting policy and every round up to the one of `folder` (results/demo/r0/sft1-marge2).
 
@@ -39,4 +49,4 @@ def chain_seconds(folder: Path) -> float:
     replicate = folder.parent
     begun = [benchmark_seconds(replicate / name / "benchmarks" / f"{name}.tsv") for name in (paths.SEED, "base")]
     rounds = [read_json(replicate / history / "summary.json") for history in paths.lineage(folder.name)]
-    return sum(filter(None, begun)) + sum(r.get("seconds", {}).get(stage, 0.0) for r in rounds for stage in STAGES)
+    return sum(filter(None, begun)) + sum(sum(r.get("seconds", {}).values()) for r in rounds)

@@ -14,6 +14,11 @@ ONLY = next(iter(EXPERIMENTS)) if len(EXPERIMENTS) == 1 else None
 REPORTED = LAYOUT if ONLY is None else LAYOUTS[ONLY]
 
 
+# Chains of rounds go side by side, each with its share of the cores; a small policy gains nothing from more than two.
+CHAINS = sum(e.replicates * len(e.histories) for e in EXPERIMENTS.values())
+THREADS = max(1, min(2, (workflow.cores or 2) // max(1, CHAINS)))
+
+
 def told(message):
     """What a job says, with its run where there are several."""
     return f"{{wildcards.run}}: {message}" if ONLY is None else message
@@ -53,6 +58,18 @@ def parent_file(name):
 def parent_policy(wc):
     before = paths.parent(wc.history)
     return LAYOUTS[wc.run].round(wc.rep, "base" if before == paths.SEED else before) / "model" / "llome.json"
+
+
+def surrogate_of(wc):
+    """The surrogate that a round's filter searches, where the experiment has one."""
+    if EXPERIMENTS[wc.run].surrogate is None:
+        return []
+    return LAYOUTS[wc.run].round(wc.rep, wc.history) / "surrogate" / "surrogate.json"
+
+
+def parent_surrogate(wc):
+    """The surrogate of the round before, which this round's goes on from."""
+    return [] if paths.parent(wc.history) == paths.SEED else parent_file("surrogate/surrogate.json")(wc)
 
 
 def parent_summary(wc):

@@ -1,4 +1,4 @@
-"""One round of a chain: train -> refine -> filter -> label -> summarize, each a stage of the command line."""
+"""One round of a chain: train -> refine (-> surrogate) -> filter -> label -> summarize, each a stage of the command line."""
 
 
 rule train:
@@ -13,7 +13,7 @@ rule train:
         ROUND / "logs" / "train.log",
     benchmark:
         ROUND / "benchmarks" / "train.tsv"
-    threads: 2
+    threads: THREADS
     params:
         values=lambda wc, input: f"--config {shlex.quote(str(input.values))}" if input.values else "",
         parent=subpath(input.parent, parent=True),
@@ -38,7 +38,7 @@ rule refine:
         ROUND / "logs" / "refine.log",
     benchmark:
         ROUND / "benchmarks" / "refine.tsv"
-    threads: 2
+    threads: THREADS
     params:
         model=subpath(input.model, parent=True),
         summary=lambda wc, input: f"--summary {input.summary}" if input.summary else "",
@@ -50,10 +50,33 @@ rule refine:
         " {params.summary} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
 
 
+rule surrogate:
+    input:
+        config=setting("surrogate"),
+        parent=parent_surrogate,
+        labeled=labeled_before,
+    output:
+        ROUND / "surrogate" / "surrogate.json",
+    log:
+        ROUND / "logs" / "surrogate.log",
+    benchmark:
+        ROUND / "benchmarks" / "surrogate.tsv"
+    params:
+        parent=lambda wc, input: f"--parent {shlex.quote(str(Path(input.parent).parent))}" if input.parent else "",
+        out=subpath(output[0], parent=True),
+        seed=stage_seed("surrogate"),
+    message:
+        told("r{wildcards.rep} {wildcards.history}: fitting the surrogate")
+    shell:
+        "llome surrogate --config {input.config:q} {params.parent} --labeled {input.labeled:q} --out {params.out:q}"
+        " --random_seed {params.seed} > {log:q} 2>&1"
+
+
 rule filter:
     input:
         config=setting("filter"),
         proposals=ROUND / "proposals.parquet",
+        surrogate=surrogate_of,
         labeled=labeled_before,
     output:
         ROUND / "selected.parquet",
@@ -62,12 +85,15 @@ rule filter:
     benchmark:
         ROUND / "benchmarks" / "filter.tsv"
     params:
+        surrogate=lambda wc, input: (
+            f"--surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""
+        ),
         seed=stage_seed("filter"),
     message:
         told("r{wildcards.rep} {wildcards.history}: choosing candidates")
     shell:
-        "llome filter --config {input.config:q} --proposals {input.proposals:q} --labeled {input.labeled:q}"
-        " --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
+        "llome filter --config {input.config:q} --proposals {input.proposals:q} {params.surrogate}"
+        " --labeled {input.labeled:q} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
 
 
 rule label:

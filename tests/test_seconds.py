@@ -9,7 +9,7 @@ import pytest
 from llome import provenance
 from llome.errors import TableError
 from llome.experiment import Experiment
-from llome.seconds import benchmark_seconds, chain_seconds
+from llome.seconds import benchmark_seconds, chain_seconds, round_seconds
 
 
 def write_benchmark(path: Path, *seconds: float) -> None:
@@ -25,7 +25,7 @@ def replicate(tmp_path: Path) -> Path:
     for history, parts in {
         "sft1": {"train": 900.0, "refine": 90.0, "filter": 6.0, "label": 4.0},
         "sft2": {"train": 9_000.0},
-        "sft1-marge1": {"train": 400.0, "refine": 100.0},
+        "sft1-marge1": {"train": 400.0, "surrogate": 100.0},
         "sft1-marge2": {"train": 400.0},
     }.items():
         summary = {"seconds": parts, "regret": 0.5, "counted": 10, "labeled": 3}
@@ -45,6 +45,14 @@ def test_the_last_run_of_a_stage_counts(tmp_path: Path) -> None:
 def test_a_chain_counts_what_came_before_it_and_nothing_else(replicate: Path) -> None:
     found = [chain_seconds(replicate / history) for history in ("sft1", "sft1-marge1", "sft1-marge2", "sft2")]
     assert found == [1_300.0, 1_800.0, 2_200.0, 10_300.0]
+
+
+def test_the_stages_that_only_some_rounds_have_count_where_they_are() -> None:
+    parts = {"train": 8.0, "refine": 4.0, "filter": 2.0, "label": 1.0}
+    assert round_seconds({"seconds": parts}) == 15.0
+    assert round_seconds({"seconds": {**parts, "surrogate": 0.5}}) == 15.5
+    assert round_seconds({"seconds": {"train": 8.0, "surrogate": 0.5}}) is None
+    assert round_seconds({}) is None
 
 
 def test_what_left_no_record_counts_as_none(replicate: Path) -> None:

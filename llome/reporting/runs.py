@@ -16,7 +16,7 @@ import numpy as np
 from llome import paths, provenance, tables
 from llome.errors import LlomeError, TableError
 from llome.reporting.curves import Steps, best_so_far
-from llome.seconds import STAGES, benchmark_seconds
+from llome.seconds import benchmark_seconds, round_seconds
 from llome.tables import Domain, Labeled, Meta
 
 REGRET_TOLERANCE = 1e-9
@@ -144,7 +144,7 @@ class Run:
             rounds = self._done(replicate, lineage)
             if rounds:
                 parts = [
-                    *(r.summary["seconds"].get(s) if r.summary else None for r in rounds for s in STAGES),
+                    *(round_seconds(r.summary) if r.summary else None for r in rounds),
                     replicate.seconds["seed"],
                 ]
                 seconds = None if None in parts else sum(filter(None, [*parts, replicate.seconds["base"]]))

@@ -2,14 +2,23 @@
 
 The paper's listing drops infeasible candidates before the budget is spent, which needs labels to spend labels. Here, as in the authors'
 release, candidates are drawn first; the cap on infeasible sequences applies to the next round's training pairs.
+With `evolve` they are not drawn, but evolved on a surrogate (llome.surrogate.evolution): not the paper's, and what finds more.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from llome.errors import ConfigError
+from llome.errors import ConfigError, TableError
 from llome.provenance import exclusive, hash_file, hash_json
+from llome.surrogate.settings import Evolution
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from llome.tables import Domain, Labeled, Proposals
 
 
 def filter_proposals(
@@ -20,12 +29,14 @@ def filter_proposals(
     random_seed: int = 0,
     k: int = 2000,
     likelihood_quantile: float = 0.6,
+    surrogate: Path | None = None,
+    evolve: Evolution | None = None,
 ) -> None:
     """Choose the proposals that go to the oracle.
 
     Proposals that were not parsed or are labelled already are dropped; of equal ones the likeliest stays; then those whose mean token
-    likelihood is below the quantile are dropped, and k of the rest are drawn. A policy that wrote nothing new leaves an empty table:
-    that is a result, and the last one of its chain.
+    likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them. A policy that wrote
+    nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
 
     Args:
         proposals: proposals (Parquet) of the refinement.
@@ -34,14 +45,22 @@ def filter_proposals(
         random_seed: seed of the draw.
         k: candidates to select, the oracle calls of a round.
         likelihood_quantile: p_min as a quantile of the candidates' mean token likelihood; 0.6 keeps the top 40 %.
+        surrogate: surrogate directory of `llome surrogate`, for `evolve`.
+        evolve: evolve the candidates on the surrogate in place of drawing them.
 
     Raises:
-        ConfigError: an impossible setting.
+        ConfigError: an impossible setting, or one of `surrogate` and `evolve` without the other.
+        TableError: files of several oracles, or no feasible sequence to evolve from.
     """
     if k < 1:
         raise ConfigError(f"k is {k}; select at least 1 candidate a round")
     if not 0 <= likelihood_quantile < 1:
         raise ConfigError(f"likelihood_quantile is {likelihood_quantile}; it must be at least 0 and below 1")
+    if (surrogate is None) != (evolve is None):
+        raise ConfigError(
+            "evolve needs a surrogate to search, and a surrogate is of no use without evolve; give both"
+            " (surrogate: in the experiment, evolve: in the YAML of filter), or neither"
+        )
     with exclusive(out.parent):
         import numpy as np
 
@@ -60,18 +79,65 @@ def filter_proposals(
         counts = f"{len(table):,} proposals, {len(parsed):,} parsed, {len(unique):,} distinct, {len(novel):,} not yet labelled"
         threshold = float(np.quantile(novel.logp_mean, likelihood_quantile)) if len(novel) else None
         kept = novel if threshold is None else novel.take(novel.logp_mean >= threshold)
-        rng = np.random.default_rng(random_seed)
-        chosen = kept.take(np.sort(rng.choice(len(kept), size=min(k, len(kept)), replace=False)))
-        settings = {"k": k, "likelihood_quantile": likelihood_quantile, "random_seed": random_seed}
+        settings: dict[str, Any] = {"k": k, "likelihood_quantile": likelihood_quantile, "random_seed": random_seed}
         inputs = {"proposals": hash_file(proposals), "labeled": hash_json([hash_file(path) for path in labeled])}
         facts = {"unique": len(unique), "novel": len(novel), "candidates": len(kept), "threshold": threshold}
+        if evolve is None or surrogate is None:
+            rng = np.random.default_rng(random_seed)
+            chosen = kept.take(np.sort(rng.choice(len(kept), size=min(k, len(kept)), replace=False)))
+            columns = {name: getattr(chosen, name) for name in ("sequence", "source", "logp_mean")}
+        else:
+            settings["evolve"], inputs["surrogate"] = asdict(evolve), hash_file(surrogate)
+            columns, parts = _evolved(surrogate, evolve, kept, past, domain, k, random_seed)
+            facts.update(parts)
+            counts += (
+                f", {parts['guided']:,} evolved ({parts['proposed']:,} as proposed), {parts['explored']:,} at random"
+            )
         meta = Meta(domain, inputs, settings, spent=table.meta.spent, facts=facts)
-        Selected(meta=meta, sequence=chosen.sequence, source=chosen.source, logp_mean=chosen.logp_mean).write(out)
-        print(f"{counts}, {len(kept):,} likely enough, {len(chosen):,} selected: {out}")
-        if not len(chosen):
+        selected = Selected(meta=meta, **columns)
+        selected.write(out)
+        print(f"{counts}, {len(kept):,} likely enough, {len(selected):,} selected: {out}")
+        if not len(selected):
             remedy = (
                 "raise the temperatures or train on more pairs" if len(parsed) else "train longer, or set grammar: true"
             )
             print(f"warning: no candidate is left, so the chain of rounds ends here; to go on, {remedy}")
-        elif len(chosen) < k:
-            print(f"warning: {len(chosen):,} candidates instead of k = {k:,}; the round goes on with fewer labels")
+        elif len(selected) < k:
+            print(f"warning: {len(selected):,} candidates instead of k = {k:,}; the round goes on with fewer labels")
+
+
+def _evolved(
+    surrogate: Path,
+    evolve: Evolution,
+    proposals: Proposals,
+    labeled: list[Labeled],
+    domain: Domain,
+    count: int,
+    random_seed: int,
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The columns of what evolves on the surrogate, and how many each part of the search gave.
+
+    A sequence's source is the labelled one that it descends from; the likelihood of those that are no proposal is NaN: nobody asked.
+    """
+    import numpy as np
+
+    from llome.surrogate.evolution import Known, Pool, candidates
+    from llome.surrogate.files import load_surrogate
+    from llome.tables import Meta, best_rows, row_keys, same_problem
+
+    ensemble, card = load_surrogate(surrogate)
+    same_problem([(str(surrogate), Meta(card.domain)), ("the proposals", Meta(domain))])
+    sequence, score, query = (
+        np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score", "query")
+    )
+    order = best_rows(score, query, len(score))
+    known = Known.of(sequence[order], score[order], domain.num_states)
+    if not len(known.pool):
+        raise TableError("no labelled sequence is feasible, so there is nothing to evolve from; leave evolve out")
+    pool = Pool(proposals.sequence, proposals.source)
+    chosen, parts = candidates(
+        ensemble, evolve, known, pool, count, num_states=domain.num_states, random_seed=random_seed
+    )
+    likelihood = dict(zip(row_keys(proposals.sequence).tolist(), proposals.logp_mean.tolist(), strict=True))
+    logp_mean = np.array([likelihood.get(key, np.nan) for key in row_keys(chosen.sequences).tolist()])
+    return {"sequence": chosen.sequences, "source": chosen.sources, "logp_mean": logp_mean}, parts

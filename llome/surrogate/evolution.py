@@ -1,0 +1,227 @@
+"""Evolving a policy's proposals on a surrogate: edits recombined, moved and mutated where the ensemble, and not the oracle, judges.
+
+A policy writes what resembles the best that is known. What is missing from the best is found by three things that it does not do: parts
+of several sequences put together, a part moved by a few positions, and elements that good sequences have not tried where they stand.
+Each member of the ensemble runs a search of its own (Thompson sampling), some of them drawn to what is untried, some started far from the
+best; the candidates are shared out among them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from llome.provenance import derive_seed
+from llome.surrogate.settings import Evolution
+from llome.tables import row_keys
+
+ELITES = 300
+"""Best labelled sequences that a search starts from, beside the proposals."""
+STARTERS = 200
+"""Labelled sequences, and as many proposals, that a restarted search starts from."""
+REACH = 4
+"""Positions that a part moves at most."""
+MUTATIONS = (0.15, 0.45, 0.25, 0.15)
+"""Probabilities of 0, 1, 2 and 3 redrawn elements a child."""
+
+
+class Judge(Protocol):
+    """What judges a search: an ensemble."""
+
+    members: int
+
+    def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
+        """(N, L) -> (N,) standardised scores of one member, higher is better."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Sequences of a search, and what each was made from."""
+
+    sequences: np.ndarray
+    """(N, L) int16."""
+    sources: np.ndarray
+    """(N, L) int16: the labelled sequence that it descends from."""
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def take(self, rows: np.ndarray) -> Pool:
+        """The pool of these rows."""
+        return Pool(self.sequences[rows], self.sources[rows])
+
+    def __add__(self, other: Pool) -> Pool:
+        return Pool(*(np.concatenate([getattr(p, name) for p in (self, other)]) for name in ("sequences", "sources")))
+
+    def distinct(self) -> np.ndarray:
+        """Rows of the first of equal sequences, in order."""
+        return np.sort(np.unique(row_keys(self.sequences), return_index=True)[1])
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the labels so far say of which children are worth judging."""
+
+    pool: Pool
+    """The feasible labelled sequences, best first."""
+    labeled: np.ndarray
+    """Keys of all labelled sequences."""
+    transitions: np.ndarray
+    """(V, V) bool: what has followed what in a feasible sequence."""
+    untried: np.ndarray
+    """(L, V) in (0, 1]: 1 / sqrt(1 + n) for n good sequences with this element at this place."""
+
+    @classmethod
+    def of(cls, sequences: np.ndarray, scores: np.ndarray, num_states: int) -> Known:
+        """From all labelled sequences (N, L) and their scores (N,), best first, -inf infeasible."""
+        feasible = sequences[np.isfinite(scores)]
+        transitions = np.zeros((num_states, num_states), dtype=bool)
+        transitions[feasible[:, :-1], feasible[:, 1:]] = True
+        good = feasible[scores[: len(feasible)] >= scores[0] / 2] if scores[0] > 0 else feasible
+        if len(good) < 100:
+            good = feasible[:200]
+        places = np.arange(sequences.shape[1])
+        counts = np.zeros((len(places), num_states), dtype=np.int64)
+        np.add.at(counts, (places, good), 1)
+        return cls(Pool(feasible, feasible), row_keys(sequences), transitions, 1 / np.sqrt(1 + counts))
+
+    def feasible(self, sequences: np.ndarray) -> np.ndarray:
+        """(N, L) -> (N,) bool: no transition that no feasible sequence has shown."""
+        return np.asarray(self.transitions[sequences[:, :-1], sequences[:, 1:]].all(axis=1))
+
+    def novelty(self, sequences: np.ndarray) -> np.ndarray:
+        """(N, L) -> (N,) in (0, 1], the mean over the elements of how untried they are."""
+        return np.asarray(self.untried[np.arange(sequences.shape[1]), sequences].mean(axis=1))
+
+
+def children(
+    pool: Pool, weights: np.ndarray, count: int, known: Known, *, num_states: int, rng: np.random.Generator
+) -> Pool:
+    """At most `count` children of parents drawn by `weights` (N,): those whose transitions have all been seen.
+
+    Half of them get a part of another parent, every second time moved by up to `REACH` positions; a seventh have a part of their own
+    rotated by one position, as an insertion and a deletion do; then up to three elements are redrawn.
+    """
+    length = pool.sequences.shape[1]
+    places = np.arange(length)
+    first, second = rng.choice(len(pool), size=(2, count), p=weights)
+    kids = pool.sequences[first]
+    kind = rng.random(count)
+    begin, span = rng.integers(0, length, count), rng.integers(2, max(3, length // 2) + 1, count)
+    moved = np.where(rng.random(count) < 0.5, rng.integers(-REACH, REACH + 1, count), 0)
+    origin = places - moved[:, None]
+    inside = (places >= begin[:, None]) & (places < (begin + span)[:, None]) & (origin >= 0) & (origin < length)
+    given = np.take_along_axis(pool.sequences[second], origin.clip(0, length - 1), axis=1)
+    kids = np.where(inside & (kind < 0.5)[:, None], given, kids)
+    ends = rng.integers(0, length, (count, 2))
+    low, high = ends.min(axis=1)[:, None], ends.max(axis=1)[:, None]
+    left = (ends[:, 0] < ends[:, 1])[:, None]
+    rotated = np.where(
+        (places >= low) & (places <= high),
+        np.where(left, np.where(places == high, low, places + 1), np.where(places == low, high, places - 1)),
+        places,
+    )
+    kids = np.where(((kind >= 0.5) & (kind < 0.65))[:, None], np.take_along_axis(kids, rotated, axis=1), kids)
+    redrawn = rng.choice(len(MUTATIONS), count, p=MUTATIONS)
+    redrawn[(kind >= 0.65) & (redrawn == 0)] = 1  # no mere copies
+    for number in range(1, len(MUTATIONS)):
+        rows = np.flatnonzero(redrawn >= number)
+        kids[rows, rng.integers(0, length, len(rows))] = rng.integers(0, num_states, len(rows))
+    rows = np.flatnonzero(known.feasible(kids))
+    return Pool(kids[rows], pool.sources[first[rows]])
+
+
+def candidates(
+    judge: Judge, settings: Evolution, known: Known, proposals: Pool, count: int, *, num_states: int, random_seed: int
+) -> tuple[Pool, dict[str, int]]:
+    """At most `count` distinct sequences that no label is known of, and how many each part of the search gave.
+
+    Args:
+        judge: the fitted ensemble.
+        settings: of the search.
+        known: what the labels say; at least one sequence is feasible.
+        proposals: of the policy; `sources` are what it edited.
+        count: sequences wanted.
+        num_states: V, size of the alphabet.
+        random_seed: of all draws, keyed by member and generation.
+    """
+    rng = _generator(random_seed, "explore")
+    proposals = proposals.take(known.feasible(proposals.sequences))
+    guided = count - round(settings.explore * count)
+    taken, chosen = set(known.labeled.tolist()), known.pool.take(np.empty(0, dtype=np.int64))
+    for member in range(judge.members):
+        ranked = _search(judge, member, settings, known, proposals, num_states, random_seed)
+        quota = guided * (member + 1) // judge.members - len(chosen)
+        chosen += ranked.take(_spread(ranked.sequences, quota, settings.min_distance, taken))
+    facts = {
+        "guided": len(chosen),
+        "proposed": int(np.isin(row_keys(chosen.sequences), row_keys(proposals.sequences)).sum()),
+    }
+    elites = known.pool.take(np.arange(min(ELITES, len(known.pool))))
+    for _ in range(100):  # a small space may hold no more than these
+        if len(chosen) == count:
+            break
+        kids = children(elites, _favour_first(len(elites), 4), 4 * count, known, num_states=num_states, rng=rng)
+        chosen += kids.take(_spread(kids.sequences, count - len(chosen), 1, taken))
+    return chosen, facts | {"explored": len(chosen) - facts["guided"]}
+
+
+def _search(
+    judge: Judge, member: int, settings: Evolution, known: Known, proposals: Pool, num_states: int, random_seed: int
+) -> Pool:
+    """What one member's search has seen of its last generations, best first."""
+    rng = _generator(random_seed, member)
+    restarted = member >= judge.members - settings.restarts
+    worth = settings.novelty[member % len(settings.novelty)]
+    if restarted:
+        picks = [p.take(rng.permutation(len(p))[:STARTERS]) for p in (known.pool, proposals)]
+        pool = picks[0] + picks[1]
+        weights = np.full(len(pool), 1 / len(pool))
+    else:
+        pool = known.pool.take(np.arange(min(ELITES, len(known.pool)))) + proposals
+        ranks = _favour_first(len(pool) - len(proposals), 4)
+        weights = np.concatenate([ranks, np.full(len(proposals), 1 / max(1, len(proposals)))])
+        weights /= weights.sum()
+
+    def value(sequences: np.ndarray) -> np.ndarray:
+        return judge.score(member, sequences) + worth * known.novelty(sequences)
+
+    values, parents = value(pool.sequences), pool
+    for _ in range(settings.restart_generations if restarted else settings.generations):
+        kids = children(parents, weights, settings.population, known, num_states=num_states, rng=rng)
+        kids = kids.take(kids.distinct())
+        pool, values = pool + kids, np.concatenate([values, value(kids.sequences)])
+        rows = pool.distinct()
+        rows = rows[np.argsort(-values[rows], kind="stable")][: settings.population]
+        pool, values = pool.take(rows), values[rows]
+        parents = pool.take(np.arange(min(settings.population // 8, len(pool))))
+        weights = _favour_first(len(parents), 3)
+    return pool.take(np.argsort(-values, kind="stable"))
+
+
+def _spread(sequences: np.ndarray, count: int, min_distance: int, taken: set[bytes]) -> np.ndarray:
+    """Rows of the first `count` sequences that are not `taken` and keep their distance; they are taken afterwards."""
+    rows: list[int] = []
+    for row, key in enumerate(row_keys(sequences).tolist()):
+        if len(rows) >= count:
+            break
+        if key in taken:
+            continue
+        if min_distance > 1 and rows and ((sequences[rows] != sequences[row]).sum(axis=1) < min_distance).any():
+            continue
+        rows.append(row)
+        taken.add(key)
+    return np.array(rows, dtype=np.int64)
+
+
+def _favour_first(count: int, share: int) -> np.ndarray:
+    """(count,) probabilities that fall by e every `count / share` rows."""
+    weights = np.exp(-np.arange(count) * share / max(1, count))
+    return np.asarray(weights / weights.sum())
+
+
+def _generator(random_seed: int, part: int | str) -> np.random.Generator:
+    return np.random.default_rng([derive_seed(random_seed, "evolve", part)])

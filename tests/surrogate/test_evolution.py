@@ -1,0 +1,167 @@
+"""Searching a surrogate: what children are made of, what candidates keep to, and that a judge's optimum is found."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from llome.errors import ConfigError
+from llome.surrogate.evolution import Known, Pool, candidates, children
+from llome.surrogate.settings import Evolution
+from llome.tables import row_keys
+
+V, L = 5, 12
+TARGET = np.array([0, 1, 2, 3, 4, 0, 2, 4, 1, 3, 0, 1])
+
+
+@dataclass
+class Matches:
+    """A judge that counts the elements of the target; it is asked for single members alone."""
+
+    members: int = 2
+
+    def score(self, member, sequences):
+        assert 0 <= member < self.members
+        return (sequences == TARGET).sum(axis=1).astype(np.float32)
+
+
+def sequences(count, seed=0):
+    return np.random.default_rng(seed).integers(0, V, (count, L)).astype(np.int16)
+
+
+def known_of(rows, scores=None):
+    return Known.of(rows, np.linspace(1, 0.1, len(rows)) if scores is None else scores, V)
+
+
+def search(known, proposals=None, count=50, seed=3, members=2, **settings):
+    settings = {
+        "generations": 12,
+        "restarts": members - 1,
+        "restart_generations": 20,
+        "population": 600,
+        "novelty": [0.5],
+    } | settings
+    rows = sequences(20, 9) if proposals is None else proposals
+    found, facts = candidates(
+        Matches(members), Evolution(**settings), known, Pool(rows, rows), count, num_states=V, random_seed=seed
+    )
+    return found, facts
+
+
+def test_what_the_labels_say():
+    rows = np.array([[0, 1, 2], [0, 2, 1], [1, 1, 1], [2, 0, 0]], dtype=np.int16)
+    known = Known.of(rows, np.array([1.0, 0.6, 0.2, -np.inf]), 3)
+    assert len(known.pool) == 3
+    assert sorted(zip(*np.nonzero(known.transitions), strict=True)) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]
+    assert known.feasible(np.array([[0, 2, 1], [2, 0, 1]])).tolist() == [True, False]
+    assert row_keys(rows).tolist() == known.labeled.tolist()  # the infeasible one too: it is paid for
+    # fewer than 100 good ones: all three feasible sequences count
+    assert known.untried[0] == pytest.approx([1 / np.sqrt(3), 1 / np.sqrt(2), 1])
+    assert known.novelty(np.array([[0, 0, 0]])) == pytest.approx([(1 / np.sqrt(3) + 2) / 3])
+
+
+def test_only_sequences_at_least_half_as_good_as_the_best_have_tried_an_element():
+    rows = np.repeat(np.array([[0, 0], [1, 1]], dtype=np.int16), 150, axis=0)
+    known = Known.of(rows, np.repeat([0.8, 0.39], 150), 2)
+    assert known.untried == pytest.approx(np.array([[1 / np.sqrt(151), 1]] * 2))
+
+
+def test_children_keep_to_seen_transitions_and_to_their_ancestors():
+    rows = sequences(30)[:, :] % 3
+    sources = np.arange(30)[:, None].repeat(L, axis=1).astype(np.int16)
+    known = known_of(rows)
+    pool = Pool(rows, sources)
+    only = np.zeros(30)
+    only[[4, 7]] = 0.5
+    kids = children(pool, only, 2000, known, num_states=V, rng=np.random.default_rng(0))
+    assert 0 < len(kids) < 2000
+    assert known.feasible(kids.sequences).all()
+    assert set(kids.sources[:, 0].tolist()) == {4, 7}
+
+
+def test_a_part_is_moved_rotated_and_redrawn():
+    """A sequence without repeats shows what was done to it."""
+    rows = np.arange(8, dtype=np.int16)[None]
+    known = Known(Pool(rows, rows), row_keys(rows), np.ones((8, 8), dtype=bool), np.ones((8, 8)))
+    kids = children(Pool(rows, rows), np.ones(1), 20000, known, num_states=8, rng=np.random.default_rng(0)).sequences
+    found = {tuple(kid) for kid in kids.tolist()}
+    assert (0, 2, 3, 4, 1, 5, 6, 7) in found  # an element deleted, the rest moves up, and inserted again
+    assert (0, 4, 1, 2, 3, 5, 6, 7) in found
+    assert (0, 1, 0, 1, 2, 3, 6, 7) in found  # four elements copied two places on
+    assert (0, 1, 2, 3, 4, 5, 6, 0) in found  # one redrawn
+    changed = (kids != rows).sum(axis=1)
+    assert changed.max() == 8
+    assert 0.1 < (changed == 0).mean() < 0.2  # parts of the only parent, put back where they were
+
+
+def test_the_judges_optimum_is_found_far_from_any_start():
+    rows = sequences(40)
+    assert (rows == TARGET).sum(axis=1).max() < 8
+    found, facts = search(known_of(rows))
+    assert (found.sequences == TARGET).all(axis=1).any()
+    assert facts["guided"] == 40
+    assert facts["explored"] == 10
+
+
+def test_candidates_are_new_distinct_and_apart():
+    rows = np.concatenate([sequences(40), TARGET[None].astype(np.int16)])
+    found, facts = search(known_of(rows), count=25, members=1, min_distance=3, population=3000)
+    keys = row_keys(found.sequences)
+    assert len(set(keys.tolist())) == 25
+    assert not np.isin(keys, row_keys(rows)).any()
+    guided = found.sequences[: facts["guided"]]
+    apart = (guided[:, None] != guided).sum(axis=2)
+    assert len(guided) == 20
+    assert apart[~np.eye(20, dtype=bool)].min() == 3
+    assert np.isin(row_keys(found.sources), row_keys(np.concatenate([rows, sequences(20, 9)]))).all()
+
+
+def test_without_generations_it_is_the_choice_among_proposals():
+    rows = sequences(40)
+    better = np.tile(TARGET, (30, 1)).astype(np.int16)
+    better[np.arange(30), np.arange(30) % L] = (better[np.arange(30), np.arange(30) % L] + 1 + np.arange(30) // L) % V
+    known = known_of(np.concatenate([rows, sequences(400, 5)]))  # every transition seen
+    found, facts = search(known, better, 20, generations=0, restarts=0, min_distance=1, explore=0.0, novelty=[0.0])
+    assert facts == {"guided": 20, "proposed": 20, "explored": 0}
+    assert np.isin(row_keys(found.sequences), row_keys(better)).all()
+
+
+def test_the_seed_decides():
+    known = known_of(sequences(40))
+    first, again, other = (search(known, seed=seed)[0].sequences for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_small_space_is_exhausted_and_no_more():
+    """Of 2^4 sequences six are labelled."""
+    space = np.stack(np.unravel_index(np.arange(16), (2,) * 4), axis=1).astype(np.int16)
+
+    class Flat:
+        members = 1
+
+        def score(self, member, rows):
+            return np.zeros(len(rows), dtype=np.float32)
+
+    known = Known.of(space[:6], np.ones(6), 2)
+    known = Known(known.pool, known.labeled, np.ones((2, 2), dtype=bool), known.untried)
+    settings = Evolution(generations=2, restarts=0, population=50, min_distance=1)
+    empty = Pool(space[:0], space[:0])
+    found, _ = candidates(Flat(), settings, known, empty, 100, num_states=2, random_seed=0)
+    assert sorted(map(tuple, found.sequences.tolist())) == sorted(map(tuple, space[6:].tolist()))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("generations", -1),
+        ("population", 0),
+        ("min_distance", 0),
+        ("novelty", []),
+        ("novelty", [-1.0]),
+        ("explore", 1.5),
+    ],
+)
+def test_impossible_settings(setting, value):
+    with pytest.raises(ConfigError, match=rf"evolve\.{setting} is .*{'' if value == [] else str(value).strip('[]')}"):
+        Evolution(**{setting: value})

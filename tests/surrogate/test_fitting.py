@@ -1,0 +1,126 @@
+"""What an ensemble learns: the target, the rows, its members apart, and that it foresees scores it has not seen."""
+
+import numpy as np
+import pytest
+import torch
+
+from llome.scoring import Ehrlich
+from llome.surrogate.fitting import Target, fit, foresight, row_weights
+from llome.surrogate.network import Ensemble, filter_width
+
+
+def test_products_are_learnt_as_sums():
+    scores = np.array([0.0, 0.25, 1.0])
+    target = Target.of(scores)
+    floor = np.log(0.25) - 1
+    raw = np.array([floor, np.log(0.25), 0.0])
+    assert target.logarithmic
+    assert target.floor == pytest.approx(floor)
+    assert target.standardise(scores) == pytest.approx((raw - raw.mean()) / raw.std())
+
+
+@pytest.mark.parametrize("scores", [[-1.0, 0.0, 4.0], [0.0, 0.0]])
+def test_other_scores_are_learnt_as_they_are(scores):
+    target = Target.of(np.array(scores))
+    assert not target.logarithmic
+    scale = np.std(scores) or 1.0
+    assert target.standardise(np.array(scores)) == pytest.approx((np.array(scores) - np.mean(scores)) / scale)
+
+
+def test_rare_scores_and_new_rows_are_drawn_more_often():
+    weights = row_weights(np.array([1.0, 1.0, 1.0, 2.0]), np.array([0, 0, 1, 0]))
+    assert weights.sum() == pytest.approx(1)
+    assert weights == pytest.approx(np.array([1 / 4 + 1 / 6, 1 / 4 + 1 / 6, 1 / 4 + 1 / 6 + 1, 1 / 4 + 1 / 2]) / 3)
+
+
+def test_filters_are_odd_and_no_wider_than_short_sequences():
+    assert [filter_width(length) for length in (4, 10, 16, 32, 128)] == [3, 5, 9, 9, 33]
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """Mutants of a good sequence of a small function, feasible ones, in two halves."""
+    function = Ehrlich(num_states=8, dim=16, num_motifs=2, motif_length=4, quantization=4, random_seed=3)
+    rng = np.random.default_rng(0)
+    rows = np.tile(function.optimal_solution(), (6000, 1))
+    mask = rng.random(rows.shape) < 0.2
+    rows[mask] = rng.integers(0, 8, mask.sum())
+    rows = np.unique(rows, axis=0)
+    scores = function.score(rows)
+    rows, scores = rows[np.isfinite(scores)], scores[np.isfinite(scores)]
+    order = rng.permutation(len(rows))
+    return rows[order], scores[order]
+
+
+def ensemble(seed=0):
+    return Ensemble(8, 16, members=2, filters=16, random_seed=seed)
+
+
+def fitted(problem, *, steps=200, seed=1):
+    rows, scores = (part[: len(problem[0]) // 2] for part in problem)
+    net = ensemble()
+    weights = row_weights(scores, np.zeros(len(scores)))
+    error = fit(
+        net,
+        rows,
+        scores,
+        weights,
+        target=Target.of(scores),
+        steps=steps,
+        batch_size=64,
+        learning_rate=3e-3,
+        random_seed=seed,
+    )
+    return net, error
+
+
+def test_it_foresees_scores_it_has_not_seen(problem):
+    rows, scores = (part[len(problem[0]) // 2 :] for part in problem)
+    assert len(rows) > 200
+    net, error = fitted(problem)
+    before, after = foresight(ensemble(), rows, scores), foresight(net, rows, scores)
+    assert abs(before) < 0.4
+    assert after > 0.8
+    assert error < 0.3
+
+
+def test_the_seed_decides_and_members_differ(problem):
+    first, again, other = (fitted(problem, steps=5, seed=seed)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    assert any(not torch.equal(value, other[name]) for name, value in first.items())
+    assert not torch.equal(first["element"][0], first["element"][1])
+
+
+def test_members_share_nothing():
+    net = ensemble()
+    rows = torch.randint(0, 8, (2, 5, 16), generator=torch.Generator().manual_seed(0))
+    net(rows)[1].sum().backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad[0].abs().max() == 0, name
+        assert parameter.grad[1].abs().max() > 0, name
+
+
+def test_a_member_is_the_plain_network():
+    """Against torch's own layers with its weights."""
+    net = ensemble().double()
+    rows = torch.randint(0, 8, (7, 16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+        described = net.element[1][rows].transpose(1, 2) + net.place[1]
+        convolution = torch.nn.Conv1d(16, 16, 9, padding=4).double()
+        convolution.weight.copy_(net.pattern[1])
+        convolution.bias.copy_(net.threshold[1])
+        seen = convolution(described).relu()
+        best, mean = seen.max(dim=2).values, seen.mean(dim=2)
+        mixed = torch.relu(torch.cat([best, mean], dim=1) @ net.mix_in[1] + net.mix_bias[1])
+        expected = (best @ net.direct[1] + mixed @ net.mix_out[1])[:, 0] + net.offset[1]
+        torch.testing.assert_close(net.predict(1, rows), expected)
+        torch.testing.assert_close(net(torch.stack([rows, rows]))[1], expected)
+        assert net.score(1, rows.numpy()) == pytest.approx(expected.numpy())
+
+
+def test_no_rank_correlation_where_nothing_varies(problem):
+    rows, _ = problem
+    assert foresight(ensemble(), rows[:5], np.ones(5)) is None
+    assert foresight(ensemble(), rows[:1], np.ones(1)) is None
