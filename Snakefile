@@ -4,8 +4,8 @@
 
 A round is named by the history that led to it, so schedules that begin alike share those rounds. Settings live in the YAML
 of each stage, which is an input of its rule. Chains of rounds are walked through the checkpoint `summarize`, side by side,
-and end early at regret 0 or a spent budget. A `run` is the experiment's name, or name/variant for each of its variants, and
-the folder of its results; runs share nothing and go side by side. Profile: profiles/default.
+and end early at regret 0, a spent budget or used-up hours. A `run` is the experiment's name, or name/variant for each of its
+variants, and the folder of its results; runs share nothing and go side by side. Profile: profiles/default.
 """
 
 import gc
@@ -72,7 +72,8 @@ rule report:
     input:
         unpack(report_inputs),
     output:
-        REPORTED.report / "report.html",
+        # what `snakemake --report` shows beside the provenance of all files
+        report(REPORTED.report / "report.html", category=ONLY or "{run}"),
     log:
         REPORTED.root / "logs" / "report.log",
     message:
@@ -115,6 +116,7 @@ rule experiment:
         LAYOUT.root / "experiment.yaml",
     log:
         LAYOUT.root / "logs" / "experiment.log",
+    priority: 1  # before all else: a report that is drawn by hand in the meantime is older, and will be drawn again
     params:
         text=lambda wc: yaml.safe_dump(EXPERIMENTS[wc.run].as_dict(), sort_keys=False),
     message:

@@ -8,6 +8,7 @@ the file, the key and the remedy. A file with variants (llome.variants) is sever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,12 +18,13 @@ from llome import paths
 from llome.errors import ConfigError
 from llome.provenance import derive_seed, read_json
 from llome.search import Searches, read_grid
+from llome.seconds import chain_seconds
 from llome.settings import check_shape, describe, nearest, read_yaml
 from llome.variants import expand_variants
 
 POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
-_LATER = ("variant", *POLICY, "surrogate", "analyze", "baseline", "rivals")
+_LATER = ("variant", *POLICY, "hours", "surrogate", "analyze", "baseline", "rivals")
 """Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
@@ -45,6 +47,7 @@ class Experiment:
     random_seed: int = 0
     train_on: str = "last"
     budget: int | None = None
+    hours: float | None = None
     analyze: bool = False
     baseline: int | None = None
     rivals: dict[str, str] = field(default_factory=dict)
@@ -113,12 +116,15 @@ class Experiment:
         return derive_seed(self.random_seed, replicate, history, stage)
 
     def ends_with(self, summary: str | Path) -> bool:
-        """Whether no round follows the one of this summary: the optimum is found, the budget has no batch left, or nothing was labelled."""
+        """Whether no round follows the one of this summary.
+
+        The optimum is found, nothing was labelled, the budget has no batch left, or the hours are used up.
+        """
         facts = read_json(summary)
         solved = facts["regret"] is not None and facts["regret"] <= 1e-9
-        return (
-            solved or not facts["labeled"] or (self.budget is not None and facts["counted"] + self.batch > self.budget)
-        )
+        spent = self.budget is not None and facts["counted"] + self.batch > self.budget
+        late = self.hours is not None and chain_seconds(Path(summary).parent) >= 3600 * self.hours
+        return solved or not facts["labeled"] or spent or late
 
     def as_dict(self) -> dict[str, Any]:
         """The mapping of the file, or of its one variant, defaults filled in."""
@@ -179,7 +185,7 @@ def _check_policy(experiment: Experiment, where: str) -> None:
             raise ConfigError(f"{where}: the key {key!r} is missing: {describe('experiment', key)}")
     if experiment.schedules:
         return
-    for key in (*POLICY, "surrogate", "budget"):
+    for key in (*POLICY, "surrogate", "budget", "hours"):
         if getattr(experiment, key):
             raise ConfigError(
                 f"{where}: {key}: schedules is empty, so the genetic algorithm runs alone and no policy is trained;"
@@ -250,6 +256,8 @@ def _check_budget(experiment: Experiment, where: str) -> None:
             f" population in {experiment.seed}) and one batch ({batch}: k in {experiment.filter});"
             f" give at least {seeds + batch}, or null"
         )
+    if experiment.hours is not None and not math.isfinite(experiment.hours):
+        raise ConfigError(f"{where}: hours: {experiment.hours} is no length of time; give a number of hours, or null")
     if experiment.baseline is not None and experiment.baseline < seeds:
         raise ConfigError(
             f"{where}: baseline: {experiment.baseline} counted evaluations are fewer than the seeds that it carries on"

@@ -103,6 +103,8 @@ def _explain(error: ValidationError) -> str:
             return f"{lead}{value!r}: expected one objective with its value, such as sft: 5{about}"
         case "minimum":
             return f"{lead}{value!r} is too small, expected at least {rule}{about}"
+        case "exclusiveMinimum":
+            return f"{lead}{value!r} is too small, expected more than {rule}{about}"
         case "exclusiveMaximum":
             return f"{lead}{value!r} is too large, expected less than {rule}{about}"
         case "pattern":

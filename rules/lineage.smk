@@ -109,7 +109,7 @@ def split_seed(wc):
 
 
 def chain_summaries(wc):
-    """The summaries of a schedule's rounds, up to the one that found the optimum or spent the budget."""
+    """The summaries of a schedule's rounds, up to the one that found the optimum, spent the budget or used up the hours."""
     summaries = []
     for history in paths.lineage(wc.history):
         summaries.append(checkpoints.summarize.get(run=wc.run, rep=wc.rep, history=history).output.summary)

@@ -59,6 +59,8 @@ def test_a_good_experiment() -> None:
     assert experiment.as_dict() == GOOD
     assert check_experiment(changed(analyze=False), "x").as_dict() == GOOD  # off, it leaves no trace
     assert check_experiment(changed(analyze=True), "x").as_dict() == {**GOOD, "analyze": True}
+    assert check_experiment(changed(hours=None), "x").as_dict() == GOOD
+    assert check_experiment(changed(hours=1.5), "x").as_dict() == {**GOOD, "hours": 1.5}
     defaults = check_experiment(
         {k: v for k, v in GOOD.items() if k not in ("tune", "replicates", "random_seed", "budget")}, "x"
     )
@@ -76,6 +78,11 @@ def test_a_good_experiment() -> None:
         (changed(replicates=True), "replicates: True is true or false, expected an integer"),
         (changed(replicates=0), "replicates: 0 is too small, expected at least 1"),
         (changed(budget=1.5), "budget: 1.5 is a number, expected an integer or null"),
+        (changed(hours="two"), "hours: 'two' is text, expected a number or null (hours of work after which one chain"),
+        (changed(hours=True), "hours: True is true or false, expected a number or null"),
+        (changed(hours=0), "hours: 0 is too small, expected more than 0 (hours of work"),
+        (changed(hours=float("nan")), "hours: nan is no length of time; give a number of hours, or null"),
+        (changed(hours=float("inf")), "hours: inf is no length of time"),
         (changed(train_on="best"), "train_on: 'best' is none of last, all (labelled tables a round trains on"),
         (changed(analyze=1), "analyze: 1 is an integer, expected true or false (score the proposals"),
         (changed(random_seed=-1), "random_seed: -1 is too small, expected at least 0"),

@@ -88,7 +88,7 @@ def test_nothing_imports_the_command_line(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["errors", "paths", "provenance", "draws", "tables", "codec", "experiment", "variants", "cli"]
+    "module", ["errors", "paths", "provenance", "draws", "tables", "codec", "experiment", "seconds", "variants", "cli"]
 )
 def test_foundations_import_no_torch(module: str) -> None:
     heavy = "{'torch', 'lightning', 'transformers', 'matplotlib', 'scipy', 'pandas'}"

@@ -180,6 +180,7 @@ def test_variants_are_paired() -> None:
         (changed(ALONE, filter="filter.yaml"), "filter: schedules is empty, so"),
         (changed(ALONE, train={"sft": "sft.yaml"}), "train: schedules is empty, so"),
         (changed(ALONE, budget=20_000), "budget: schedules is empty, so"),
+        (changed(ALONE, hours=2), "hours: schedules is empty, so"),
         (changed(ALONE, tune={"sft": "grid.yaml"}), "tune.sft: no schedule has a round of 'sft'; drop the entry"),
         (
             changed(ALONE, baseline=None),

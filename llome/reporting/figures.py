@@ -1,7 +1,8 @@
 """Draws a plot as SVG, the same bytes for the same data: no date, fixed identifiers, text as text.
 
 Colours are Okabe and Ito's, told apart by colour-blind readers; points have a marker for each series as well. For a page
-the drawing is made to follow it: the page's ink on light and dark, its font, no identifiers that clash.
+the drawing is made to follow it: the page's ink on light and dark, its font, no identifiers that clash. Points tell their
+values on hover (llome.reporting.hover).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from llome.reporting.hover import add_points, add_titles
 from llome.reporting.plots import Plot, Series
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
 
     with mpl.rc_context(STYLE):
         figure, panels = _make_panels(plot, paper)
+        titles: dict[str, list[str]] = {}
         for axes, (title, members) in zip(panels, plot.panels.items(), strict=True):
             _prepare(axes, title)
             for series in sorted(
@@ -59,6 +62,8 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
             ):  # the genetic algorithm on top of the seeds it shares
                 _draw_series(axes, plot, series)
             _set_axes(axes, plot)
+            gid = f"hover{len(titles)}"
+            titles[gid] = add_points(axes, plot, members, gid)
         variants = [
             Line2D([], [], color=FAINT, linestyle=DASHES[i % len(DASHES)], label=name, gid=f"variant{i}")
             for i, name in enumerate(plot.variants)
@@ -67,7 +72,10 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
         _add_legend(figure, panels, variants)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
-    return text.getvalue()
+    svg = text.getvalue()
+    for gid, told in titles.items():
+        svg = add_titles(svg, gid, told)
+    return svg
 
 
 def _make_panels(plot: Plot, paper: str) -> tuple[Figure, list[Axes]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from llome.reporting.curves import average_steps, first_above, mean_and_error
 from llome.reporting.runs import Chain, Run
+from llome.seconds import chain_seconds
 
 GENETIC = "GA"
 UNKNOWN = "\u2013"
@@ -150,6 +151,23 @@ def _progress(chains: list[Chain]) -> str:
     return span if all(c.ended for c in chains) else f"{span} of {planned}"
 
 
+def out_of_hours(run: Run, hours: float | None) -> list[str]:
+    """The chains that ended before their last round because their `hours` were used up: how far each came, and in what time."""
+    lines: list[str] = []
+    if hours is None:
+        return lines
+    for schedule in run.schedules:
+        for chain in run.chains(schedule):
+            last, done = chain.rounds[-1], len(chain.rounds)
+            if chain.final or not last.last or done == chain.planned:
+                continue
+            used = chain_seconds(run.layout.round(chain.replicate, last.history)) / 3600
+            if used >= hours:
+                far = f"stopped after {done} of {chain.planned} rounds"
+                lines.append(f"{schedule} r{chain.replicate}: {far}: {_hours(used)} of {_hours(hours)} hours used")
+    return lines
+
+
 def best_schedule(run: Run) -> str | None:
     """The schedule with the best mean score, the cheaper of two equals; None before any has labels."""
     ranked = []
@@ -203,6 +221,10 @@ def _score(row: Row) -> str:
     if row.best is None:
         return UNKNOWN
     return f"{row.best.mean:.3f}" + (f" (regret {row.regret.mean:.3f})" if row.regret else "")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.2f}" if hours >= 0.1 else f"{hours:.2g}"
 
 
 def _time(seconds: float) -> str:

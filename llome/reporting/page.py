@@ -16,10 +16,11 @@ from llome import paths, provenance
 from llome.reporting import figures
 from llome.reporting.findings import UNKNOWN, build_rows, headline
 from llome.reporting.plots import Plot, plot_csv
-from llome.reporting.runs import STAGES, Run
+from llome.reporting.runs import Run
 from llome.reporting.search import Point, draw_search, search_cells, search_csv
 from llome.reporting.table import format_rows
 from llome.search import Grid
+from llome.seconds import STAGES
 
 STYLE_SHEET = Path(__file__).with_name("page.css")
 
@@ -31,9 +32,10 @@ def render(
     settings: Mapping[str, str],
     searches: Mapping[str, tuple[Grid, list[Point]]],
     unanalysed: Sequence[str] = (),
+    stopped: Sequence[str] = (),
 ) -> str:
     """The page. `settings` are the texts of the experiment's files by their names, `searches` those of its objectives,
-    `unanalysed` the rounds whose proposals should have been scored and are not.
+    `unanalysed` the rounds whose proposals should have been scored and are not, `stopped` the chains whose hours were used up.
     """
     domain = run.domain
     problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
@@ -41,7 +43,7 @@ def render(
     body = [
         f"<header><h1>LLOME: {escape(name)}</h1><p class=sub>{escape(f'{problem}; {optimum}.')}</p>",
         f"<p class=headline>{escape(' '.join(headline(run)))}</p>",
-        *_notices(run, unanalysed),
+        *_notices(run, unanalysed, stopped),
         "</header>",
         "<section><h2>Result</h2>",
         _table(format_rows(build_rows(run))),
@@ -104,10 +106,12 @@ _SEARCH_NOTE = (
 )
 
 
-def _notices(run: Run, unanalysed: Sequence[str]) -> list[str]:
+def _notices(run: Run, unanalysed: Sequence[str], stopped: Sequence[str]) -> list[str]:
     notices = []
     if run.missing:
         notices.append("Unfinished. Not run yet: " + "; ".join(run.missing) + ".")
+    if stopped:
+        notices.append(f"Unfinished. {'; '.join(stopped)}.")
     if unanalysed:
         notices.append(f"Not analysed, so left out of figures 4, 5, 6 and 12: {'; '.join(unanalysed)}.")
     mixed = {name: versions for name, versions in run.versions.items() if len(versions) > 1}

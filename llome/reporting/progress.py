@@ -27,7 +27,9 @@ def build_plots(run: Run) -> list[Plot]:
         spread = (
             f" Lines: mean of {len(run.replicates)} replicates; bands: two standard errors; thin lines: each replicate."
         )
-        spread += " The mean of a best score ends with the shortest of them." if run.missing else ""
+        chains = [[len(c.rounds) for c in run.chains(s) if not c.final] for s in run.schedules]
+        uneven = run.missing or any(len(set(rounds)) > 1 for rounds in chains)
+        spread += " The mean of a best score ends with the shortest of them." if uneven else ""
     infeasible = (
         f"an infeasible sequence counts as regret {run.optimum:g}"
         if known

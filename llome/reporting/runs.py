@@ -6,7 +6,6 @@ lacks none.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +16,11 @@ import numpy as np
 from llome import paths, provenance, tables
 from llome.errors import LlomeError, TableError
 from llome.reporting.curves import Steps, best_so_far
+from llome.seconds import benchmark_seconds, round_seconds
 from llome.tables import Domain, Labeled, Meta
 
-STAGES = ("train", "refine", "surrogate", "filter", "label")
 REGRET_TOLERANCE = 1e-9
 """Below this the optimum counts as found."""
-
-
-def benchmark_seconds(path: Path) -> float | None:
-    """Seconds (column `s`) of the last run in a Snakemake benchmark file; None where there is no such file."""
-    if not path.is_file():
-        return None
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    try:
-        return float(rows[-1]["s"])
-    except (IndexError, KeyError, TypeError, ValueError) as err:
-        raise TableError(f"{path} is no Snakemake benchmark (no number in column 's'); delete it") from err
 
 
 def read_optimum(path: Path, read: Sequence[tuple[str, Meta]]) -> tuple[float | None, Domain]:
@@ -157,7 +144,7 @@ class Run:
             rounds = self._done(replicate, lineage)
             if rounds:
                 parts = [
-                    *(r.summary["seconds"].get(s) if r.summary else None for r in rounds for s in STAGES),
+                    *(round_seconds(r.summary) if r.summary else None for r in rounds),
                     replicate.seconds["seed"],
                 ]
                 seconds = None if None in parts else sum(filter(None, [*parts, replicate.seconds["base"]]))

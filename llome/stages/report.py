@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from llome import paths, provenance
@@ -9,6 +10,9 @@ from llome import paths, provenance
 
 def report(*, experiment: Path, results: Path = Path("results")) -> None:
     """Write report/report.html in the folder of its results, its figures, their data and summary.txt beside it; print the summary.
+
+    One that is drawn by hand keeps the time of the one that it replaces, or is dated before the run: what a run makes is judged by
+    times, and a report of half a run must not pass for the whole one's.
 
     Args:
         experiment: The experiment's YAML; of one with variants, the experiment.yaml in the folder of one variant.
@@ -19,7 +23,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.reporting.analysis.plots import build_analysis_plots
     from llome.reporting.analysis.rounds import not_analysed, read_analyses
     from llome.reporting.figures import draw
-    from llome.reporting.findings import build_rows
+    from llome.reporting.findings import build_rows, out_of_hours
     from llome.reporting.page import render
     from llome.reporting.plots import plot_csv
     from llome.reporting.progress import build_plots
@@ -51,6 +55,7 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
             searches[objective] = (grid, read_points(grid, cards))
     analyses = read_analyses(run) if settings.analyze else {}
     unanalysed = not_analysed(run, analyses) if settings.analyze else []
+    stopped = out_of_hours(run, settings.hours)
     out = layout.report / "report.html"
     with provenance.exclusive(layout.report):
         plots = build_plots(run) + build_analysis_plots(run, analyses)
@@ -59,13 +64,25 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
                 with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
                     file.write_text(text)
         with provenance.replacing(out) as file:
-            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed))
+            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed, stopped))
+            if "LLOME_WORKFLOW_PID" not in os.environ:
+                made = _time_of(layout, out)
+                os.utime(file, ns=(made, made))
     said = [
         plain_table(format_rows(build_rows(run))),
         *(f"not run yet: {line}" for line in run.missing),
+        *stopped,
         *(f"not analysed: {line}" for line in unanalysed),
         f"Report: {out}",
     ]
     with provenance.replacing(layout.report / "summary.txt") as file:
         file.write_text("\n".join(said) + "\n")
     print("\n".join(said))
+
+
+def _time_of(layout: paths.Layout, out: Path) -> int:
+    """Nanoseconds: when `out` was made, or a second before the first files of the run."""
+    if out.exists():
+        return out.stat().st_mtime_ns
+    first = (file for file in (layout.oracle, layout.root / "experiment.yaml") if file.exists())
+    return min(file.stat().st_mtime_ns for file in first) - 10**9

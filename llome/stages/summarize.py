@@ -17,7 +17,8 @@ from llome import paths, provenance
 from llome.reporting.curves import mean_and_error, zero_infeasible
 from llome.reporting.edits import original_scores, rewards
 from llome.reporting.lineage import check_lineage
-from llome.reporting.runs import STAGES, benchmark_seconds, read_optimum
+from llome.reporting.runs import read_optimum
+from llome.seconds import SOMETIMES, STAGES, benchmark_seconds
 from llome.tables import Labeled, Proposals, Selected, row_keys
 
 
@@ -46,7 +47,7 @@ def summarize(
         selected: This round's candidates.
         model: This round's policy.
         out: The JSON file to write.
-        benchmarks: Folder of Snakemake's train.tsv, refine.tsv, filter.tsv and label.tsv; missing ones are left out.
+        benchmarks: Folder of Snakemake's train.tsv, refine.tsv, filter.tsv, label.tsv and surrogate.tsv; missing ones are left out.
     """
     from llome.policy.causal_lm import load_card
 
@@ -137,7 +138,7 @@ def _best(scores: np.ndarray) -> float | None:
 def _read_seconds(benchmarks: Path | None) -> dict[str, float]:
     if benchmarks is None:
         return {}
-    found = {stage: benchmark_seconds(benchmarks / f"{stage}.tsv") for stage in STAGES}
+    found = {stage: benchmark_seconds(benchmarks / f"{stage}.tsv") for stage in (*STAGES, *SOMETIMES)}
     return {stage: seconds for stage, seconds in found.items() if seconds is not None}
 
 

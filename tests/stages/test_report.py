@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import yaml
 from llome import paths, provenance
 from llome.cli import main
 from llome.policy.causal_lm import PolicyCard, save_card
+from llome.stages.report import report
 from llome.tables import Domain, Labeled, Meta
 
 DOMAIN = Domain(5, 3, "0123456789abcdef")
@@ -400,6 +402,31 @@ def test_a_chain_that_spent_its_budget_is_no_fault(experiment: Path, capsys: pyt
     assert " of 3 rounds" not in out
 
 
+def test_chains_that_used_up_their_hours_are_told(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = yaml.safe_load(experiment.read_text())
+    # seeds 2 s, base 10 s, a round 31.5 s: 72 s end r0's second of three rounds; sft2 is complete then, and marge1 of r1 the optimum
+    experiment.write_text(yaml.safe_dump(settings | {"hours": 0.02}))
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = "sft1-marge2 r0: stopped after 2 of 3 rounds: 0.021 of 0.02 hours used"
+    assert [line for line in lines if "hours" in line] == [told]
+    assert not any("not run yet" in line for line in lines)
+    assert f"Unfinished. {told}." in Path("results/pencil/report/report.html").read_text()
+    assert read_series("fig2a", "LLOME sft1-marge2", "0")[-1] == (12, 0.25)
+    # a base policy of 100 s in r1: after its first round 133.5 s of 108
+    experiment.write_text(yaml.safe_dump(settings | {"hours": 0.03}))
+    benchmark(Path("results/pencil/r1/base/benchmarks/base.tsv"), 100.0)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "hours" in line] == [
+        "sft2 r1: stopped after 1 of 2 rounds: 0.037 of 0.03 hours used",
+        "sft1-marge2 r1: stopped after 1 of 3 rounds: 0.037 of 0.03 hours used",
+    ]
+    assert read_series("fig2a", "LLOME sft2", "mean")[-1] == (9, 0.375)
+    text = Path("results/pencil/report/report.html").read_text()
+    assert "The mean of a best score ends with the shortest of them." in text
+
+
 def test_mean_reward_weighs_every_label_the_same(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("results/pencil/r1")
     write_table(Path("results/pencil/r0/sft2/labeled.parquet"), [0.5], [9], 12, "sft2", start=26)
@@ -419,6 +446,23 @@ def test_summaries_made_before_there_were_rewards(experiment: Path, capsys: pyte
     assert "Fig. 11" not in text
     assert "<td>\u2013</td><td>\u2013</td><td>\u2013</td><td>0.125</td>" in text
     assert not Path("results/pencil/report/fig11a.csv").exists()
+
+
+def test_a_report_by_hand_does_not_pass_for_that_of_a_run(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, oracle = Path("results/pencil/report/report.html"), Path("results/pencil/oracle.json")
+    monkeypatch.delenv("LLOME_WORKFLOW_PID", raising=False)
+    report(experiment=experiment)
+    assert out.stat().st_mtime_ns == oracle.stat().st_mtime_ns - 10**9
+    monkeypatch.setenv("LLOME_WORKFLOW_PID", "1")
+    report(experiment=experiment)
+    made = out.stat().st_mtime_ns
+    assert made > oracle.stat().st_mtime_ns
+    monkeypatch.delenv("LLOME_WORKFLOW_PID")
+    text = out.read_text()
+    out.write_text("")
+    os.utime(out, ns=(made, made))
+    report(experiment=experiment)
+    assert (out.read_text(), out.stat().st_mtime_ns) == (text, made)
 
 
 def test_mixed_versions_are_told(experiment: Path) -> None:

@@ -77,7 +77,7 @@ def folder(tmp_path: Path) -> Path:
     write_selected(here / "selected.parquet", SELECTED)
     card = {"objective": "sft", "domain": vars(DOMAIN), "facts": {"pairs": 12}, "files": {}, "version": __version__}
     provenance.write_json(here / "model" / "llome.json", card)
-    for stage, seconds in (("train", 20.5), ("refine", 30.25)):
+    for stage, seconds in (("train", 20.5), ("refine", 30.25), ("surrogate", 4.0)):
         (here / "benchmarks").mkdir(exist_ok=True)
         (here / "benchmarks" / f"{stage}.tsv").write_text(f"s\th:m:s\tmax_rss\n{seconds}\t0:00:20\t-\n")
     return tmp_path
@@ -104,7 +104,7 @@ def test_counts_and_the_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
     summary = json.loads((folder / "r3" / "sft2" / "summary.json").read_text())
     versions, seconds = summary.pop("versions"), summary.pop("seconds")
     assert versions["llome"] == __version__
-    assert seconds == {"train": 20.5, "refine": 30.25}
+    assert seconds == {"train": 20.5, "refine": 30.25, "surrogate": 4.0}
     # scores .5, 0 (infeasible), .25, .75: mean .375, standard deviation .3227, standard error .1614
     assert summary.pop("se_regret") == pytest.approx(0.1613743)
     # changed positions 2, 1, 0, 3, 2, 2, 1, 1 of 3 in the eight parsed proposals
@@ -136,7 +136,7 @@ def test_counts_and_the_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
         "train": {"pairs": 12},
     }
     captured = capsys.readouterr()
-    assert captured.out == "r3 sft2: best 0.750, regret 0.250 after 11 evaluations; 3 of 4 feasible; 51 s\n"
+    assert captured.out == "r3 sft2: best 0.750, regret 0.250 after 11 evaluations; 3 of 4 feasible; 55 s\n"
     assert captured.err == ""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -60,6 +63,19 @@ class Clone:
         }
         jobs.pop("total", None)
         return jobs
+
+    def pretend(self, summaries: dict[str, dict[str, Any]]) -> None:
+        """Files of the tiny experiment up to the rounds of `summaries`, made by hand, each a little later than the last."""
+        once = ["seed/labeled.parquet", "seed/population.json", "ga/labeled.parquet", "ga/population.json"]
+        stages = ("model/llome.json", "proposals.parquet", "selected.parquet", "labeled.parquet", "summary.json")
+        now = time.time()
+        rounds = (f"{history}/{file}" for history in summaries for file in stages)
+        made = ("r0/" + name for name in (*once, "base/model/llome.json", *rounds))
+        for i, name in enumerate(["oracle.json", *made]):
+            path = self.folder / "results" / "tiny" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(summaries[path.parent.name]) if path.name == "summary.json" else "{}")
+            os.utime(path, (now + 0.01 * i, now + 0.01 * i))
 
 
 @pytest.fixture

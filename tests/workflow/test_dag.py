@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from .conftest import Clone
 HISTORIES = ["sft10", "sft1-marge9", "sft1-dpo9", "sft2-marge8", "sft5-dpo5"]
 POLICY = ("base", "train", "refine", "filter")
 ROUND = ("train", "refine", "filter", "label", "summarize")
+FACTS = {"regret": 0.5, "counted": 10, "labeled": 5}
 
 
 def write_experiment(clone: Clone, *, without: tuple[str, ...] = (), **changes: object) -> str:
@@ -92,28 +92,25 @@ def test_a_search_comes_before_the_objective_that_needs_it(clone: Clone) -> None
 
 
 def test_the_rounds_that_were_run_are_analysed_and_no_others(clone: Clone) -> None:
-    """Two of five rounds have been run: the second found the optimum. Made by hand, each file a little later than the last."""
+    """Two of five rounds have been run: the second found the optimum."""
     config = write_experiment(clone, schedules=[[{"sft": 5}]], analyze=True)
-    results = clone.folder / "results" / "tiny"
-    stages = ("model/llome.json", "proposals.parquet", "selected.parquet", "labeled.parquet", "summary.json")
-    made = (
-        "seed/labeled.parquet",
-        "seed/population.json",
-        "ga/labeled.parquet",
-        "ga/population.json",
-        "base/model/llome.json",
-    )
-    rounds = (f"{history}/{name}" for history in ("sft1", "sft2") for name in stages)
-    files = ["oracle.json", *(f"r0/{name}" for name in (*made, *rounds))]
-    now = time.time()
-    for i, name in enumerate(files):
-        (results / name).parent.mkdir(parents=True, exist_ok=True)
-        regret = 0.0 if "sft2" in name else 0.5
-        (results / name).write_text(f'{{"regret": {regret}, "counted": 10, "labeled": 5}}')
-        os.utime(results / name, (now + 0.01 * i, now + 0.01 * i))
+    clone.pretend({"sft1": FACTS, "sft2": {**FACTS, "regret": 0.0}})
     assert clone.plan(config=config) == {"experiment": 1, "analyze": 2, "chain": 1, "report": 1}
     config = write_experiment(clone, schedules=[[{"sft": 5}]])
     assert clone.plan(config=config) == {"experiment": 1, "chain": 1, "report": 1}
+
+
+def test_no_round_follows_the_one_that_used_up_the_hours(clone: Clone) -> None:
+    """The seeds took 600 s, a round takes 1,500 s: 3,600 s after two of five."""
+    seconds = {"train": 900.0, "refine": 500.0, "filter": 60.0, "label": 40.0}
+    clone.pretend({history: {**FACTS, "seconds": seconds} for history in ("sft1", "sft2")})
+    benchmark = clone.folder / "results/tiny/r0/seed/benchmarks/seed.tsv"
+    benchmark.parent.mkdir()
+    benchmark.write_text("s\th:m:s\n600.0\t0:10:00\n")
+    rest = {"experiment": 1, "chain": 1, "report": 1}
+    for hours, rounds in ((None, 1), (1.01, 1), (1, 0)):
+        config = write_experiment(clone, schedules=[[{"sft": 5}]], hours=hours)
+        assert clone.plan(config=config) == rest | dict.fromkeys(ROUND if rounds else (), 1)
 
 
 def test_chains_run_side_by_side(clone: Clone) -> None:
@@ -264,6 +261,7 @@ def test_a_large_plan_of_variants_is_drawn_up_in_seconds(clone: Clone) -> None:
             "variants.a: seed: there is no file configs/seed/tin.yaml",
         ),
         ({"budget": 1}, "budget: 1 counted evaluations do not pay for the seeds"),
+        ({"hours": 0}, "hours: 0 is too small, expected more than 0"),
         ({"replicate": 1}, "unknown key 'replicate', did you mean 'replicates'?"),
         (
             {"oracle": "configs/oracles/tin.yaml"},
