@@ -34,7 +34,7 @@ class Series:
 
     label: str
     colour: int
-    """0 for the genetic algorithm, then by the schedule's place in the experiment."""
+    """0 for the genetic algorithm, -1, -2, ... for its rivals, then by the schedule's place in the experiment."""
     lines: list[Line]
     band: Band | None
     """The mean over replicates; None with one replicate."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from llome.reporting.curves import Band, average_rounds, average_steps
-from llome.reporting.findings import GENETIC, schedule_label
+from llome.reporting.findings import build_methods
 from llome.reporting.plots import Line, Plot, Series
 from llome.reporting.runs import Chain, Run
 
@@ -126,9 +126,7 @@ def build_plots(run: Run) -> list[Plot]:
 
 
 def _step_series(run: Run, *, distinct: bool) -> list[Series]:
-    groups = [(GENETIC, 0, run.genetics())]
-    groups += [(schedule_label(s), i, run.chains(s)) for i, s in enumerate(run.schedules, start=1)]
-    return [_steps_of(run, label, colour, chains, distinct) for label, colour, chains in groups if chains]
+    return [_steps_of(run, m.label, m.colour, m.chains, distinct) for m in build_methods(run)]
 
 
 def _steps_of(run: Run, label: str, colour: int, chains: list[Chain], distinct: bool) -> Series:
@@ -159,15 +157,16 @@ def _entry(key: str) -> _Value:
 def _round_series(run: Run, generation: _Value | None, of_round: _Value, error: str | None = None) -> list[Series]:
     """A point a round: `generation` reads it from the facts of a generation, `of_round` from a summary, `error` names its error.
 
-    Without `generation` the genetic algorithm is left out.
+    Without `generation` the genetic algorithms are left out.
     """
     groups = []
-    if generation is not None:
-        groups.append((GENETIC, 0, [_points(r.number, r.genetic_rounds, generation, error) for r in run.replicates]))
-    for colour, schedule in enumerate(run.schedules, start=1):
-        chains = run.chains(schedule)
-        lines = [_points(c.replicate, [r.summary for r in c.rounds if r.summary], of_round, error) for c in chains]
-        groups.append((schedule_label(schedule), colour, lines))
+    for method in build_methods(run):
+        if method.colour > 0:
+            rounds = [(c.replicate, [r.summary for r in c.rounds if r.summary]) for c in method.chains]
+            groups.append((method.label, method.colour, [_points(*facts, of_round, error) for facts in rounds]))
+        elif generation is not None:
+            lines = [_points(c.replicate, c.generations, generation, error) for c in method.chains]
+            groups.append((method.label, method.colour, lines))
     series = []
     for label, colour, lines in groups:
         filled = [line for line in lines if len(line.x)]

@@ -23,14 +23,16 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.reporting.page import render
     from llome.reporting.plots import plot_csv
     from llome.reporting.progress import build_plots
-    from llome.reporting.runs import read_run
+    from llome.reporting.reading import read_run
     from llome.reporting.search import read_points
     from llome.reporting.table import format_rows, plain_table
     from llome.search import read_grid
 
     settings = load_experiment(experiment)
     layout = paths.Layout(results, settings.name, settings.variant)
-    run = read_run(layout, settings.histories, settings.replicates, ends_with=settings.ends_with)
+    run = read_run(
+        layout, settings.histories, settings.replicates, ends_with=settings.ends_with, rivals=list(settings.rivals)
+    )
     files = [
         str(experiment),
         settings.oracle,

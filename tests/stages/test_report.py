@@ -307,13 +307,52 @@ def test_a_variant_is_reported_in_its_own_folder(experiment: Path, capsys: pytes
     Path("results/hard").rename("results/pencil/hard")
     shutil.rmtree("results/pencil/hard/report")
     settings = yaml.safe_load(experiment.read_text())
-    experiment.write_text(yaml.safe_dump(settings | {"variant": "hard", "rivals": {"tuned": "seed.yaml"}}))
+    experiment.write_text(yaml.safe_dump(settings | {"variant": "hard"}))
     assert main(["report", "--experiment", str(experiment)]) == 0
     assert capsys.readouterr().out == alone.replace("results/pencil/", "results/pencil/hard/")
     assert "<h1>LLOME: pencil/hard</h1>" in Path("results/pencil/hard/report/report.html").read_text()
-    experiment.write_text(yaml.safe_dump(settings | {"variants": {"hard": {}}}))
-    assert main(["report", "--experiment", str(experiment)]) == 2
-    assert "name the file of one: results/pencil/VARIANT/experiment.yaml" in capsys.readouterr().err
+
+
+def test_rivals_stand_beside_the_genetic_algorithm(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment.write_text(experiment.read_text() + "rivals: {tuned: seed.yaml, other: seed.yaml}\n")
+    facts = [generation(1, 1.0, 1.0, 0.5), generation(2, 0.5, 0.25, 0.5), generation(4, 0.25, 0.75, 0.25)]
+    for rep, scores in ((0, [0.25, 0.75]), (1, [0.5, 0.75])):
+        folder = Path(f"results/pencil/r{rep}/ga-tuned")
+        write_table(folder / "labeled.parquet", scores, [2, 6 + rep], 12, "ga", rounds=facts)
+        benchmark(folder / "benchmarks/seed.tsv", 4.0)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = capsys.readouterr().out
+    # after the seeds' 6 there is one generation: .25 feasible, .75 unique
+    assert re.search(r"\nGA +0.625 .*\nGA \(tuned\) +0.750 +0.250 \+/- 0.000 +12 +2 +25.0% +75.0% +4\n", out)
+    assert "not run yet: r0, r1: GA (other)" in out
+    assert "tuned" not in out.split("GA (tuned)")[1]
+    assert read_series("fig2a", "GA (tuned)", "0") == [(3, 0.75), (7, 0.25), (12, 0.25)]
+    assert read_series("fig2a_distinct", "GA (tuned)", "1") == [(1, 0.5), (2, 0.25)]
+    assert read_series("fig2a", "GA (tuned)", "mean") == [(3, 0.625), (7, 0.375), (8, 0.25), (12, 0.25)]
+    assert read_series("fig2b", "GA (tuned)", "0") == [(3, 0.5), (6, 0.5), (12, 0.75)]
+    assert read_series("fig3a", "GA (tuned)", "0") == [(3, 1.0), (6, 0.25), (12, 0.75)]
+    assert read_series("fig3b", "GA (tuned)", "mean") == [(3, 1.0), (6, 0.5), (12, 0.25)]
+    assert "GA (tuned)" not in Path("results/pencil/report/fig11a.csv").read_text()
+    text = Path("results/pencil/report/report.html").read_text()
+    assert provenance.hash_file("results/pencil/r1/ga-tuned/labeled.parquet") in text
+    assert "GA (tuned), GA (other): genetic algorithms with other settings, from scratch" in text
+    svg = Path("results/pencil/report/fig2a.svg").read_text()
+    assert [t for t in re.findall(r">([^<>\n]+)</text>", svg) if t.startswith(("GA", "LLOME"))] == [
+        "GA", "LLOME sft2", "GA (tuned)", "LLOME sft1-marge2"
+    ]  # fmt: skip
+
+
+def test_the_headline_names_the_rivals_where_they_have_come_as_far(experiment: Path) -> None:
+    shutil.rmtree("results/pencil/r0/sft1-marge2")
+    experiment.write_text(experiment.read_text() + "rivals: {tuned: seed.yaml}\n")
+    for rep in (0, 1):
+        write_table(Path(f"results/pencil/r{rep}/ga-tuned/labeled.parquet"), [0.5, 0.75], [2, 6], 12, "ga")
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    text = Path("results/pencil/report/report.html").read_text()
+    assert (
+        "LLOME is ahead by 0.250. Of the other genetic algorithms, GA (tuned) has 0.750 (regret 0.250) at that count."
+        in text
+    )
 
 
 def test_the_genetic_algorithm_alone(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
