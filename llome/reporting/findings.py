@@ -112,7 +112,7 @@ def build_rows(run: Run) -> list[Row]:
 
 def _row(run: Run, label: str, chains: list[Chain], rounds: str, rival: list[float | None] | None) -> Row:
     best = [float(c.steps(distinct=False).y[-1]) for c in chains]
-    gains = [_rewards(c) for c in chains]
+    gains = [chain_rewards(c) for c in chains]
 
     def regret(scores: Sequence[float | None] | None) -> Estimate | None:
         if run.optimum is None or scores is None:
@@ -146,7 +146,7 @@ def score_at(chain: Chain | None, counted: int) -> float | None:
     return score
 
 
-def _rewards(chain: Chain) -> tuple[float | None, float | None]:
+def chain_rewards(chain: Chain) -> tuple[float | None, float | None]:
     """Mean and maximum reward of all edits labelled; None where a summary is lacking, or was made before it held any."""
     rounds = [r for r in chain.rounds if len(r.labeled)]
     known = [s for r in rounds if (s := r.summary or {}).get("reward_mean") is not None]

@@ -8,6 +8,7 @@ from typing import Any
 
 from llome import provenance
 from llome.reporting import figures
+from llome.reporting.claims import Finding, claim_section
 from llome.reporting.findings import UNKNOWN, build_rows, headline, rival_label
 from llome.reporting.html import csv_link, document, figure, table
 from llome.reporting.plots import Plot
@@ -24,9 +25,11 @@ def render(
     settings: Mapping[str, str],
     searches: Mapping[str, tuple[Grid, list[Point]]],
     unanalysed: Sequence[str] = (),
+    claims: tuple[Sequence[Finding], Sequence[str]] = ((), ()),
 ) -> str:
     """The page. `settings` are the texts of the experiment's files by their names, `searches` those of its objectives,
-    `unanalysed` the rounds whose proposals should have been scored and are not.
+    `unanalysed` the rounds whose proposals should have been scored and are not, `claims` the paper's: what was found of some, and
+    what the others need.
     """
     domain = run.domain
     problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
@@ -39,6 +42,7 @@ def render(
         "<section><h2>Result</h2>",
         table(format_rows(build_rows(run))),
         f"<p class=note>{escape(_result_note(run))}</p></section>",
+        *claim_section(*claims),
         "<section><h2>Figures</h2><div class=figures>",
         *(figure(plot) for plot in plots),
         "</div></section>",

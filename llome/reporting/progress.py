@@ -9,6 +9,7 @@ import numpy as np
 
 from llome.reporting.curves import Band, average_rounds, average_steps
 from llome.reporting.findings import build_methods
+from llome.reporting.multistage import other_figures
 from llome.reporting.plots import Line, Plot, Series
 from llome.reporting.runs import Chain, Run
 
@@ -46,7 +47,7 @@ def build_plots(run: Run) -> list[Plot]:
             "fig2a",
             f"{what} against counted evaluations (paper Fig. 2a)",
             f"{what} of the best sequence so far against all oracle evaluations, the GA's repeats included; {infeasible};"
-            f" {shared}.{spread}",
+            f" {shared}.{spread}{other_figures(run)}",
             counted,
             f"minimum {unit}" if known else "best score",
             _step_series(run, distinct=False),

@@ -18,8 +18,10 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
     from llome.policy.causal_lm import load_card
     from llome.reporting.analysis.plots import build_analysis_plots
     from llome.reporting.analysis.rounds import not_analysed, read_analyses
+    from llome.reporting.claims import check_claims
     from llome.reporting.figures import draw
     from llome.reporting.findings import build_rows
+    from llome.reporting.multistage import build_multistage_plots
     from llome.reporting.page import render
     from llome.reporting.plots import plot_csv
     from llome.reporting.progress import build_plots
@@ -53,15 +55,16 @@ def report(*, experiment: Path, results: Path = Path("results")) -> None:
             searches[objective] = (grid, read_points(grid, cards))
     analyses = read_analyses(run) if settings.analyze else {}
     unanalysed = not_analysed(run, analyses) if settings.analyze else []
+    claims = check_claims(run, analyses)
     out = layout.report / "report.html"
     with provenance.exclusive(layout.report):
-        plots = build_plots(run) + build_analysis_plots(run, analyses)
+        plots = build_plots(run) + build_multistage_plots(run) + build_analysis_plots(run, analyses)
         for plot in plots:
             for suffix, text in (("csv", plot_csv(plot)), ("svg", draw(plot, paper="white"))):
                 with provenance.replacing(layout.report / f"{plot.key}.{suffix}") as file:
                     file.write_text(text)
         with provenance.replacing(out) as file:
-            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed))
+            file.write_text(render(settings.run, run, plots, texts, searches, unanalysed, claims))
     said = [
         plain_table(format_rows(build_rows(run))),
         *(f"not run yet: {line}" for line in run.missing),
