@@ -58,7 +58,7 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
                 members, key=lambda s: (s.colour <= 0, s.colour == 0)
             ):  # the genetic algorithm on top of the seeds it shares
                 _draw_series(axes, plot, series)
-            _set_axes(axes, plot)
+            _set_axes(axes, plot, members if plot.own_x else plot.series)
         variants = [
             Line2D([], [], color=FAINT, linestyle=DASHES[i % len(DASHES)], label=name, gid=f"variant{i}")
             for i, name in enumerate(plot.variants)
@@ -101,15 +101,15 @@ def _prepare(axes: Axes, title: str) -> None:
         axes.set_title(title, fontsize=9, loc="left")
 
 
-def _set_axes(axes: Axes, plot: Plot) -> None:
-    """Limits and ticks, the same in all panels; and where the seeds end."""
+def _set_axes(axes: Axes, plot: Plot, members: Sequence[Series]) -> None:
+    """Limits that hold all `members`, and ticks; and where the seeds end."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-    ends = [(float(line.x.min()), float(line.x.max())) for s in plot.series for line in s.lines]
+    ends = [(float(line.x.min()), float(line.x.max())) for s in members for line in s.lines]
     last = max(high for _, high in ends)
     axes.set_xlim(0 if min(low for low, _ in ends) > 0 else -0.03 * last, 1.02 * last)
     axes.set_ylim(0, None if plot.top is None else 1.03 * plot.top)
-    axes.xaxis.set_major_locator(MaxNLocator(6 if plot.steps else 3 if any(plot.panels) else 5, integer=plot.whole))
+    axes.xaxis.set_major_locator(MaxNLocator(3 if any(plot.panels) else 6 if plot.steps else 5, integer=plot.whole))
     if plot.whole:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     if plot.percent:

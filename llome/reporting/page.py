@@ -88,11 +88,15 @@ def _notices(run: Run, unanalysed: Sequence[str]) -> list[str]:
         notices.append("Unfinished. Not run yet: " + "; ".join(run.missing) + ".")
     if unanalysed:
         notices.append(f"Not analysed, so left out of figures 4, 5, 6 and 12: {'; '.join(unanalysed)}.")
-    mixed = {name: versions for name, versions in run.versions.items() if len(versions) > 1}
-    if mixed:
-        found = "; ".join(f"{name} {' and '.join(versions)}" for name, versions in sorted(mixed.items()))
-        notices.append(f"Mixed versions: {found}. Delete the older rounds to have them made again.")
+    notices += mixed_versions(run.versions)
     return [f"<p class=warning role=note>{escape(text)}</p>" for text in notices]
+
+
+def mixed_versions(versions: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence on the packages of which several versions were used, if there are any."""
+    mixed = {name: used for name, used in versions.items() if len(used) > 1}
+    found = "; ".join(f"{name} {' and '.join(used)}" for name, used in sorted(mixed.items()))
+    return [f"Mixed versions: {found}. Delete the older rounds to have them made again."] if mixed else []
 
 
 def _result_note(run: Run) -> str:

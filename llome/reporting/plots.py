@@ -71,6 +71,8 @@ class Plot:
     """What the horizontal axis holds, as a column of the data."""
     whole: bool = True
     """The horizontal axis counts something; else it holds shares."""
+    own_x: bool = False
+    """Each panel has a horizontal axis of its own; else all have the same."""
 
     @property
     def panels(self) -> dict[str, list[Series]]:

@@ -50,7 +50,7 @@ def build_plots(run: Run) -> list[Plot]:
             f" {shared}.{spread}{other_figures(run)}",
             counted,
             f"minimum {unit}" if known else "best score",
-            _step_series(run, distinct=False),
+            step_series(run, distinct=False),
             steps=True,
             top=top,
             seeds_end=counted_end,
@@ -62,7 +62,7 @@ def build_plots(run: Run) -> list[Plot]:
             f" {infeasible}; the seeds are the first {np.mean([len(s) for s in seeds]):,.0f}.{spread}",
             distinct,
             f"minimum {unit}" if known else "best score",
-            _step_series(run, distinct=True),
+            step_series(run, distinct=True),
             steps=True,
             top=top,
             seeds_end=float(np.mean([len(s) for s in seeds])),
@@ -126,11 +126,13 @@ def build_plots(run: Run) -> list[Plot]:
     return [p for p in plots if p.series]
 
 
-def _step_series(run: Run, *, distinct: bool) -> list[Series]:
-    return [_steps_of(run, m.label, m.colour, m.chains, distinct) for m in build_methods(run)]
+def step_series(run: Run, *, distinct: bool) -> list[Series]:
+    """The regret (score, without an optimum) of each method's best sequence so far."""
+    return [steps_of(run, m.label, m.colour, m.chains, distinct=distinct) for m in build_methods(run)]
 
 
-def _steps_of(run: Run, label: str, colour: int, chains: list[Chain], distinct: bool) -> Series:
+def steps_of(run: Run, label: str, colour: int, chains: list[Chain], *, distinct: bool) -> Series:
+    """The regret (score, where the run has no optimum) of the best sequence so far of one method's chains, at least one."""
     curves = [c.steps(distinct=distinct) for c in chains]
     lines = []
     for chain, curve in zip(chains, curves, strict=True):
