@@ -189,7 +189,7 @@ CLAIMS: list[Claim] = [
         for name in ("sft", "marge")
     ),
     Claim("Fig. 4", "Iterative refinement reduces regret below that of its inputs", _ANALYSES, deeper.refinement_gains),
-    Claim("Fig. 4", "Early edits improve a sequence more often than late ones", _ANALYSES, deeper.early_gains),
+    Claim("Fig. 4", "Early edits reduce regret more than late ones", _ANALYSES, deeper.early_gains),
     Claim("Fig. 5", "Likelihood does not select the very best candidates", _ANALYSES, deeper.missed_by_likelihood),
     Claim("Fig. 5", "Likelihood selects high-scoring candidates", _ANALYSES, deeper.better_than_chance),
     *(

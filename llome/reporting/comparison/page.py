@@ -119,13 +119,18 @@ _RESULT_NOTE = (
     " after the seeds, in the mean of the rounds."
 )
 _CLAIM_NOTE = (
-    "Claims of section 5 of arXiv 2410.22296, in our words; across the variants first, then each variant apart, whose own report has the"
-    " numbers. Yes or no: the mean difference over replicates is beyond two standard errors. One replicate is seen once and decides nothing."
+    "Claims of section 5 of arXiv 2410.22296, in our words; across the variants first, then each variant apart, whose own report has"
+    " the numbers. Yes or no: the mean difference over replicates is beyond two standard errors. One replicate is seen once and decides"
+    " nothing."
 )
 _VOLUME_NOTE = (
-    "Lower is better in both. Share not dominated: evaluations over the last budget and regret over the optimum span a unit square; its"
-    " part in which nothing was found as good as early, the reference point being the worst corner. Evaluations × regret: the caption of the"
-    " paper's figure word by word, in the mean of 30 budgets up to the last. Both are means over the variants of means over replicates, up to"
-    " the last budget that all methods have reached, for the methods that all variants have; ±: two standard errors from the replicates."
+    "Lower is better in both. Share not dominated: evaluations over the last budget and regret over the optimum span a unit square;"
+    " its part in which nothing was found as good as early, the reference point being the worst corner. Evaluations × regret: the"
+    " caption of the paper's figure word by word, in the mean of 30 budgets up to the last. Both are means over the variants of means"
+    " over replicates, up to the last budget that all methods have reached, for the methods that all variants have; ±: two standard"
+    " errors from the replicates."
 )
-_DIFFICULTY_NOTE = "V states, L length, c motifs of length k, q quantization. Feasible and optimal: exact shares of all sequences, where `llome count` was run."
+_DIFFICULTY_NOTE = (
+    "V states, L length, c motifs of length k, q quantization. Feasible and optimal: exact shares of all sequences, where `llome count`"
+    " was run."
+)
