@@ -94,14 +94,17 @@ def test_what_the_paper_says_of_difficulty(hard: Path) -> None:
 
 
 def test_exact_counts_stand_beside_the_settings(hard: Path) -> None:
-    assert "<td>3</td><td>2</td><td>4</td><td>4</td><td>–</td><td>–</td><td>0.625 ± 0.250</td>" in compare(hard)
+    assert "<td>3</td><td>2</td><td>4</td><td>4</td><td>\u2013</td><td>\u2013</td><td>0.625 ± 0.250</td>" in compare(
+        hard
+    )
     counts = {"log10_sequences": 2.5, "log10_feasible": 2.25, "log10_optimal": None, "why_not": "too many states"}
     layout = paths.Layout("results", "hard", "plain")
     fingerprint = provenance.read_json(layout.oracle)["fingerprint"]
     provenance.write_json(layout.counts, counts | {"fingerprint": fingerprint})
     text = compare(hard)
     assert (
-        "<th scope=row>plain</th><td>5</td><td>3</td><td>2</td><td>4</td><td>4</td><td>10^-0.25</td><td>–</td>" in text
+        "<th scope=row>plain</th><td>5</td><td>3</td><td>2</td><td>4</td><td>4</td><td>10^-0.25</td><td>\u2013</td>"
+        in text
     )
     assert "Optimal sequences were not counted for plain: too many states." in text
     provenance.write_json(layout.counts, counts | {"fingerprint": fingerprint, "log10_optimal": -1.0, "why_not": None})

@@ -19,7 +19,7 @@ _NUMBERS = ("best", "regret", "counted", "feasible", "unique")
 
 
 def result_cells(variants: Sequence[Variant]) -> list[list[str]]:
-    """Header and cells of the table: a row a variant and method, means over replicates with two standard errors."""
+    """Header and cells of the table: a row a variant and method, scores and regrets with two standard errors over replicates."""
 
     def cell(value: Estimate | None, pattern: str, spread: bool = True) -> str:
         return UNKNOWN if value is None else value.format(pattern) if spread else format(value.mean, pattern)
@@ -44,8 +44,8 @@ def result_cells(variants: Sequence[Variant]) -> list[list[str]]:
             UNKNOWN if v.run.optimum is None else f"{v.run.optimum - np.median(row.scores):.3f}",
             cell(row.regret, ".3f"),
             cell(row.counted, ",.0f", False),
-            cell(row.feasible, ".1%"),
-            cell(row.unique, ".1%"),
+            cell(row.feasible, ".1%", False),
+            cell(row.unique, ".1%", False),
         ]
         for v in variants
         for row in build_rows(v.run)
