@@ -86,9 +86,14 @@ rule report:
 rule all:
     default_target: ONLY is None
     input:
-        [layout.report / "report.html" for layout in LAYOUTS.values()],
+        [layout.report / "report.html" for layout in DRAWN.values()],
     message:
         "every report is drawn"
+
+
+if ONLY is None:
+
+    include: "rules/comparison.smk"
 
 
 include: "rules/search.smk"
@@ -136,6 +141,19 @@ rule oracle:
         told("drawing the oracle of {input}")
     shell:
         "llome oracle --spec {input:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule count:
+    input:
+        LAYOUT.oracle,
+    output:
+        LAYOUT.counts,
+    log:
+        LAYOUT.root / "logs" / "count.log",
+    message:
+        told("counting the feasible and the optimal sequences")
+    shell:
+        "llome count --oracle {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule base:

@@ -15,7 +15,7 @@ from llome.errors import ConfigError
 
 SEED = "seed"
 _STEP = re.compile(r"([a-z]+)([1-9][0-9]*)")
-_OWN = re.compile(r"report|tune|logs|oracle\.json|experiment\.yaml|r[0-9]+")
+_OWN = re.compile(r"report|tune|logs|oracle\.json|counts\.json|experiment\.yaml|r[0-9]+")
 
 
 def parse_history(history: str) -> list[tuple[str, int]]:
@@ -100,6 +100,11 @@ class Layout:
     def oracle(self) -> Path:
         """The oracle's spec with its drawn arrays."""
         return self.root / "oracle.json"
+
+    @property
+    def counts(self) -> Path:
+        """How many sequences of the oracle's function are feasible and optimal, where that was counted."""
+        return self.root / "counts.json"
 
     @property
     def report(self) -> Path:

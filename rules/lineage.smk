@@ -12,6 +12,10 @@ GRIDS = {(run, name): len(read_grid(grid)) for run, e in EXPERIMENTS.items() for
 # A target has no wildcards, and the report of an only run is one.
 ONLY = next(iter(EXPERIMENTS)) if len(EXPERIMENTS) == 1 else None
 REPORTED = LAYOUT if ONLY is None else LAYOUTS[ONLY]
+# Several runs are the variants of one experiment, whose own folder has the report that compares them.
+NAME = next(iter(EXPERIMENTS.values())).name
+COMPARED = paths.Layout("results", NAME)
+DRAWN = LAYOUTS if ONLY is not None else {**LAYOUTS, NAME: COMPARED}
 
 
 # Chains of rounds go side by side, each with its share of the cores; a small policy gains nothing from more than two.
@@ -26,10 +30,20 @@ def told(message):
 
 def print_drawn():
     """Print the summary of each report that was drawn since the start."""
-    for run, layout in LAYOUTS.items():
+    for run, layout in DRAWN.items():
         summary = layout.report / "summary.txt"
         if summary.is_file() and summary.stat().st_mtime >= STARTED:
             print(f"\n{run}\n" if ONLY is None else "", summary.read_text(), sep="", end="")
+
+
+def written_variants():
+    """The experiment of all runs as a mapping that `llome report` reads: each variant with everything it says."""
+    variants = {e.variant: e.as_dict() for e in EXPERIMENTS.values()}
+    kept = {
+        variant: {key: value for key, value in settings.items() if key not in ("name", "variant")}
+        for variant, settings in variants.items()
+    }
+    return {"name": NAME, "variants": kept}
 
 
 def setting(key):

@@ -81,7 +81,10 @@ def test_no_round_is_named_like_a_rival() -> None:
 @pytest.mark.parametrize(
     ("name", "own"),
     [
-        *((name, True) for name in ("report", "tune", "logs", "oracle.json", "experiment.yaml", "r0", "r12")),
+        *(
+            (name, True)
+            for name in ("report", "tune", "logs", "oracle.json", "counts.json", "experiment.yaml", "r0", "r12")
+        ),
         *((name, False) for name in ("reports", "r", "r0.1", "r0b", "oracle", "f1")),
     ],
 )

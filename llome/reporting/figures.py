@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INK, FAINT, GRID = "#1b1f24", "#6b7480", "#dfe3e8"
 COLOURS = (INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("s", "o", "^", "D", "v", "P", "X")
-DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)))
+DASHES: tuple[Any, ...] = ("solid", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "llome",
@@ -58,10 +58,10 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
         for axes, (title, members) in zip(panels, plot.panels.items(), strict=True):
             _prepare(axes, title)
             for series in sorted(
-                members, key=lambda s: s.colour == 0
+                members, key=lambda s: (s.colour <= 0, s.colour == 0)
             ):  # the genetic algorithm on top of the seeds it shares
                 _draw_series(axes, plot, series)
-            _set_axes(axes, plot)
+            _set_axes(axes, plot, members if plot.own_x else plot.series)
             gid = f"hover{len(titles)}"
             titles[gid] = add_points(axes, plot, members, gid)
         variants = [
@@ -109,15 +109,15 @@ def _prepare(axes: Axes, title: str) -> None:
         axes.set_title(title, fontsize=9, loc="left")
 
 
-def _set_axes(axes: Axes, plot: Plot) -> None:
-    """Limits and ticks, the same in all panels; and where the seeds end."""
+def _set_axes(axes: Axes, plot: Plot, members: Sequence[Series]) -> None:
+    """Limits that hold all `members`, and ticks; and where the seeds end."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-    ends = [(float(line.x.min()), float(line.x.max())) for s in plot.series for line in s.lines]
+    ends = [(float(line.x.min()), float(line.x.max())) for s in members for line in s.lines]
     last = max(high for _, high in ends)
     axes.set_xlim(0 if min(low for low, _ in ends) > 0 else -0.03 * last, 1.02 * last)
     axes.set_ylim(0, None if plot.top is None else 1.03 * plot.top)
-    axes.xaxis.set_major_locator(MaxNLocator(6 if plot.steps else 3 if any(plot.panels) else 5, integer=plot.whole))
+    axes.xaxis.set_major_locator(MaxNLocator(3 if any(plot.panels) else 6 if plot.steps else 5, integer=plot.whole))
     if plot.whole:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     if plot.percent:
@@ -163,14 +163,16 @@ def _add_legend(figure: Figure, panels: Sequence[Axes], variants: Sequence[Line2
 
 def _draw_series(axes: Axes, plot: Plot, series: Series) -> None:
     rest = len(COLOURS) - 1
-    colour = COLOURS[(series.colour - 1) % rest + 1 if series.colour else 0]
+    rival = max(-series.colour, 0)  # the genetic algorithms are ink, told apart by their dashes and markers
+    colour = COLOURS[(series.colour - 1) % rest + 1 if series.colour > 0 else 0]
     variant, panel = plot.variants.index(series.variant), list(plot.panels).index(series.panel)
-    dash = DASHES[(max(series.colour - 1, 0) // rest + variant) % len(DASHES)]
+    dash = DASHES[(max(series.colour - 1, 0) // rest + rival + variant) % len(DASHES)]
     marker = None if plot.steps else MARKERS[series.colour % len(MARKERS)]
     how = "steps-post" if plot.steps else "default"
     step: Literal["post"] | None = "post" if plot.steps else None
-    top = 3 if series.colour == 0 else 2
-    gid = f"series{series.colour:03d}" + (f"-{variant}-{panel}" if series.variant or series.panel else "")
+    top = 3 if series.colour <= 0 else 2
+    gid = f"series{max(series.colour, 0):03d}" + f"r{rival}" * (rival > 0)
+    gid += f"-{variant}-{panel}" if series.variant or series.panel else ""
     if series.band is None:
         (line,) = series.lines
         x, y, two_se = line.x, line.y, line.two_se

@@ -1,4 +1,4 @@
-"""The numbers of the report: one row a schedule and one for the genetic algorithm, and the sentence that sums them up.
+"""The numbers of the report: one row a schedule and one a genetic algorithm, and the sentences that sum them up.
 
 LLOME and the genetic algorithm are compared at equal counted evaluations: repeats and seeds cost as much as anything else.
 """
@@ -64,6 +64,19 @@ class Row:
     seconds: Estimate | None
     solved: int
     """Replicates that found the optimum."""
+    scores: tuple[float, ...]
+    """Best score of each replicate."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One optimiser of a run, as far as it got."""
+
+    label: str
+    colour: int
+    """0 for the genetic algorithm, -1, -2, ... for its rivals, then 1, 2, ... by the schedule's place in the experiment."""
+    chains: list[Chain]
+    """One a replicate that has any of it."""
 
 
 def schedule_label(history: str) -> str:
@@ -71,32 +84,36 @@ def schedule_label(history: str) -> str:
     return f"LLOME {history}"
 
 
+def rival_label(name: str) -> str:
+    """Name of another genetic algorithm in the report."""
+    return f"{GENETIC} ({name})"
+
+
+def build_methods(run: Run) -> list[Method]:
+    """The genetic algorithm, its rivals and the schedules, in the experiment's order; those that have labels."""
+    methods = [Method(GENETIC, 0, run.genetics())]
+    methods += [Method(rival_label(name), -i, run.rival_chains(name)) for i, name in enumerate(run.rivals, start=1)]
+    methods += [Method(schedule_label(s), i, run.chains(s)) for i, s in enumerate(run.schedules, start=1)]
+    return [method for method in methods if method.chains]
+
+
 def build_rows(run: Run) -> list[Row]:
-    """A row for each schedule with labels of its own, in the experiment's order, then the genetic algorithm's."""
+    """A row for each schedule with labels of its own, in the experiment's order, then the genetic algorithm's and its rivals'."""
     genetic = {c.replicate: c for c in run.genetics()}
-    rows = []
-    for schedule in run.schedules:
-        if chains := run.chains(schedule):
-            rival = [_score_at(genetic.get(c.replicate), c.spent) for c in chains]
-            shares = [c.feasible for c in chains], [_unique(c) for c in chains]
-            rows.append(_row(run, schedule_label(schedule), chains, _progress(chains), shares, rival))
-    label = GENETIC if any(r.ga is not None for r in run.replicates) else f"{GENETIC} (seeds only)"
-    replicates = [r for r in run.replicates if r.number in genetic]
-    shares = [r.genetic_feasible for r in replicates], [r.genetic_unique for r in replicates]
-    rows.append(_row(run, label, list(genetic.values()), "", shares, None))
-    return rows
+    rows, others = [], []
+    for method in build_methods(run):
+        if method.colour > 0:
+            rival = [score_at(genetic.get(c.replicate), c.spent) for c in method.chains]
+            rows.append(_row(run, method.label, method.chains, _progress(method.chains), rival))
+        else:
+            only = method.colour == 0 and not any(r.ga is not None for r in run.replicates)
+            others.append(_row(run, method.label + " (seeds only)" * only, method.chains, "", None))
+    return rows + others
 
 
-def _row(
-    run: Run,
-    label: str,
-    chains: list[Chain],
-    rounds: str,
-    shares: tuple[Sequence[float | None], Sequence[float | None]],
-    rival: list[float | None] | None,
-) -> Row:
+def _row(run: Run, label: str, chains: list[Chain], rounds: str, rival: list[float | None] | None) -> Row:
     best = [float(c.steps(distinct=False).y[-1]) for c in chains]
-    gains = [_rewards(c) for c in chains]
+    gains = [chain_rewards(c) for c in chains]
 
     def regret(scores: Sequence[float | None] | None) -> Estimate | None:
         if run.optimum is None or scores is None:
@@ -113,29 +130,24 @@ def _row(
         rival_regret=regret(rival),
         counted=estimate([c.spent for c in chains]),
         distinct=estimate([c.steps(distinct=True).end for c in chains]),
-        feasible=estimate(shares[0]),
-        unique=estimate(shares[1]),
+        feasible=estimate([c.feasible for c in chains]),
+        unique=estimate([c.unique for c in chains]),
         mean_reward=estimate([mean for mean, _ in gains]),
         max_reward=estimate([highest for _, highest in gains]),
         seconds=estimate([c.seconds for c in chains]),
         solved=sum(c.final for c in chains),
+        scores=tuple(best),
     )
 
 
-def _score_at(chain: Chain | None, counted: int) -> float | None:
+def score_at(chain: Chain | None, counted: int) -> float | None:
+    """The best score of a chain after so many counted evaluations; None where it has not come as far."""
     if chain is None or math.isnan(score := float(chain.steps(distinct=False).at(counted))):
         return None
     return score
 
 
-def _unique(chain: Chain) -> float | None:
-    """Mean over the rounds of the unique share of the proposals; None while a round has no summary."""
-    summaries = [r.summary or {"generated": 0} for r in chain.rounds]
-    shares = [s["unique"] / s["generated"] if s["generated"] else None for s in summaries]
-    return None if None in shares else mean_and_error(np.array(shares, dtype=np.float64))[0]
-
-
-def _rewards(chain: Chain) -> tuple[float | None, float | None]:
+def chain_rewards(chain: Chain) -> tuple[float | None, float | None]:
     """Mean and maximum reward of all edits labelled; None where a summary is lacking, or was made before it held any."""
     rounds = [r for r in chain.rounds if len(r.labeled)]
     known = [s for r in rounds if (s := r.summary or {}).get("reward_mean") is not None]
@@ -181,7 +193,7 @@ def best_schedule(run: Run) -> str | None:
 def headline(run: Run) -> list[str]:
     """What was found and at what cost, in sentences: the best schedule against the genetic algorithm."""
     rows = {row.label: row for row in build_rows(run)}
-    genetic = list(rows.values())[-1]
+    genetic = next(row for label, row in rows.items() if label.startswith(GENETIC))
     ga = f"{_score(genetic)} after {_count(genetic)}"
     schedule = best_schedule(run)
     if schedule is None:
@@ -198,6 +210,7 @@ def headline(run: Run) -> list[str]:
     )
     rival = replace(row, best=row.rival, regret=row.rival_regret)
     sentences = [f"{text}; at the same count the genetic algorithm has {_score(rival)}: {verdict}."]
+    sentences += _against_rivals(run, schedule)
     if row.solved:
         sentences.append(
             f"It found the optimum{f' in {row.solved} of {row.replicates}' if row.replicates > 1 else ''}."
@@ -211,6 +224,19 @@ def headline(run: Run) -> list[str]:
     if row.seconds and genetic.seconds:
         sentences.append(f"It took {_time(row.seconds.mean)}, the genetic algorithm {_time(genetic.seconds.mean)}.")
     return sentences
+
+
+def _against_rivals(run: Run, schedule: str) -> list[str]:
+    """What the rivals have at the schedule's count, in a sentence; nothing where one has not come as far."""
+    chains = run.chains(schedule)
+    said = []
+    for name in run.rivals:
+        others = {c.replicate: c for c in run.rival_chains(name)}
+        found = estimate([score_at(others.get(c.replicate), c.spent) for c in chains])
+        if found is not None:
+            regret = "" if run.optimum is None else f" (regret {run.optimum - found.mean:.3f})"
+            said.append(f"{rival_label(name)} has {found.mean:.3f}{regret}")
+    return [f"Of the other genetic algorithms, {'; '.join(said)} at that count."] if said else []
 
 
 def _count(row: Row) -> str:

@@ -1,28 +1,22 @@
-"""The report as one HTML file: figures inline, data as links that hold it, no script and nothing to load.
-
-It follows the reader's light or dark setting, folds to one column on a phone and prints on white. What is missing is said
-on top.
-"""
+"""The page of one run's report: what is missing on top, then the result, the paper's claims, figures, rounds, settings and files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from llome import paths, provenance
+from llome import provenance
 from llome.reporting import figures
-from llome.reporting.findings import UNKNOWN, build_rows, headline
-from llome.reporting.plots import Plot, plot_csv
+from llome.reporting.claims import Finding, claim_section
+from llome.reporting.findings import UNKNOWN, build_rows, headline, rival_label
+from llome.reporting.html import csv_link, document, figure, table
+from llome.reporting.plots import Plot
 from llome.reporting.runs import Run
 from llome.reporting.search import Point, draw_search, search_cells, search_csv
 from llome.reporting.table import format_rows
 from llome.search import Grid
 from llome.seconds import STAGES
-
-STYLE_SHEET = Path(__file__).with_name("page.css")
 
 
 def render(
@@ -32,10 +26,12 @@ def render(
     settings: Mapping[str, str],
     searches: Mapping[str, tuple[Grid, list[Point]]],
     unanalysed: Sequence[str] = (),
+    claims: tuple[Sequence[Finding], Sequence[str]] = ((), ()),
     stopped: Sequence[str] = (),
 ) -> str:
     """The page. `settings` are the texts of the experiment's files by their names, `searches` those of its objectives,
-    `unanalysed` the rounds whose proposals should have been scored and are not, `stopped` the chains whose hours were used up.
+    `unanalysed` the rounds whose proposals should have been scored and are not, `claims` the paper's: what was found of some, and
+    what the others need, `stopped` the chains whose hours were used up.
     """
     domain = run.domain
     problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
@@ -46,13 +42,14 @@ def render(
         *_notices(run, unanalysed, stopped),
         "</header>",
         "<section><h2>Result</h2>",
-        _table(format_rows(build_rows(run))),
+        table(format_rows(build_rows(run))),
         f"<p class=note>{escape(_result_note(run))}</p></section>",
+        *claim_section(*claims),
         "<section><h2>Figures</h2><div class=figures>",
-        *(_figure(plot) for plot in plots),
+        *(figure(plot) for plot in plots),
         "</div></section>",
         "<section><h2>Every round</h2>",
-        _table(_round_cells(run), "wide") if run.every_round() else "<p>No round has been labelled yet.</p>",
+        table(_round_cells(run), "wide") if run.every_round() else "<p>No round has been labelled yet.</p>",
         f"<p class=note>{escape(_ROUND_NOTE)}</p></section>",
         *_searches(searches),
         "<section><h2>Settings</h2>",
@@ -62,32 +59,13 @@ def render(
         ),
         "</section>",
         "<section><h2>Versions and files</h2>",
-        _table([["package", "version"], *([n, ", ".join(v)] for n, v in sorted(run.versions.items()))]),
+        table([["package", "version"], *([n, ", ".join(v)] for n, v in sorted(run.versions.items()))]),
         "<details><summary>Tables and their hashes</summary>",
-        _table([["table", "rows", "SHA-256 (first 16 digits)"], *_file_cells(run)]),
+        table([["table", "rows", "SHA-256 (first 16 digits)"], *_file_cells(run)]),
         "</details></section>",
     ]
-    return _PAGE.format(title=escape(f"{name} · LLOME report"), css=STYLE_SHEET.read_text(), body="\n".join(body))
+    return document(f"{name} · LLOME report", body)
 
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<link rel="icon" href="data:,">
-<style>
-{css}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-</body>
-</html>
-"""
 
 _ROUND_NOTE = (
     "Generated, well-formed, unique and new count the policy's proposals (new: unique and not labelled before); labelled and"
@@ -114,11 +92,15 @@ def _notices(run: Run, unanalysed: Sequence[str], stopped: Sequence[str]) -> lis
         notices.append(f"Unfinished. {'; '.join(stopped)}.")
     if unanalysed:
         notices.append(f"Not analysed, so left out of figures 4, 5, 6 and 12: {'; '.join(unanalysed)}.")
-    mixed = {name: versions for name, versions in run.versions.items() if len(versions) > 1}
-    if mixed:
-        found = "; ".join(f"{name} {' and '.join(versions)}" for name, versions in sorted(mixed.items()))
-        notices.append(f"Mixed versions: {found}. Delete the older rounds to have them made again.")
+    notices += mixed_versions(run.versions)
     return [f"<p class=warning role=note>{escape(text)}</p>" for text in notices]
+
+
+def mixed_versions(versions: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence on the packages of which several versions were used, if there are any."""
+    mixed = {name: used for name, used in versions.items() if len(used) > 1}
+    found = "; ".join(f"{name} {' and '.join(used)}" for name, used in sorted(mixed.items()))
+    return [f"Mixed versions: {found}. Delete the older rounds to have them made again."] if mixed else []
 
 
 def _result_note(run: Run) -> str:
@@ -132,38 +114,15 @@ def _result_note(run: Run) -> str:
         " sequences that their trajectories started from, 0 where there is none. Seconds: all stages of a replicate, the seeds"
         " included."
     )
+    if run.rivals:
+        text += (
+            f" {', '.join(map(rival_label, run.rivals))}: genetic algorithms with other settings, from scratch; their shares are"
+            " those of the generations after as many counted evaluations as the seeds have."
+        )
     if any(row.replicates > 1 for row in rows):
         text += f" Means over {max(row.replicates for row in rows)} replicates ± two standard errors"
         text += " (the best score's is that of the regret)." if run.optimum is not None else "."
     return text
-
-
-def _table(cells: Sequence[Sequence[str]], kind: str = "") -> str:
-    head, *body = cells
-    lines = [
-        f'<div class="{f"scroll {kind}".strip()}" tabindex=0><table><thead><tr>',
-        *(f"<th scope=col>{escape(c)}</th>" for c in head),
-        "</tr></thead><tbody>",
-    ]
-    for first, *rest in body:
-        lines.append(
-            f"<tr><th scope=row>{escape(first)}</th>" + "".join(f"<td>{escape(c)}</td>" for c in rest) + "</tr>"
-        )
-    return "".join([*lines, "</tbody></table></div>"])
-
-
-def _figure(plot: Plot) -> str:
-    drawn = figures.draw(plot)
-    svg = figures.for_page(drawn, plot.key, escape(plot.title))
-    wide = ""
-    if any(plot.panels):  # as large as their letters ask for, in a row of their own
-        points = float(drawn.split('viewBox="')[1].split()[2])
-        svg = f'<div class=scroll tabindex=0><div style="min-width: {points:.0f}px; max-width: {1.35 * points:.0f}px">{svg}</div></div>'
-        wide = ' style="grid-column: 1 / -1"'
-    data = f"data:text/csv;charset=utf-8,{quote(plot_csv(plot))}"
-    link = f'<a href="{data}" download="{plot.key}.csv">data (CSV)</a>'
-    caption = f"<figcaption>{escape(plot.caption)} {link}</figcaption>"
-    return f'<figure id="{plot.key}"{wide}><h3>{escape(plot.title)}</h3>{svg}{caption}</figure>'
 
 
 def _searches(searches: Mapping[str, tuple[Grid, list[Point]]]) -> list[str]:
@@ -174,11 +133,10 @@ def _searches(searches: Mapping[str, tuple[Grid, list[Point]]]) -> list[str]:
         drawn = draw_search(points, grid)
         width = 1.35 * float(drawn.split('viewBox="')[1].split()[2])  # as large as its letters ask for
         svg = figures.for_page(drawn, key, escape(title))
-        data = f"data:text/csv;charset=utf-8,{quote(search_csv(points, grid))}"
         lines += [
             f'<div class=search id="{key}"><h3>{escape(title)}</h3><div style="max-width: {width:.0f}px">{svg}</div>',
-            _table(search_cells(points, grid), "wide"),
-            f'<p class=note>{escape(_SEARCH_NOTE)} <a href="{data}" download="{key}.csv">data (CSV)</a></p></div>',
+            table(search_cells(points, grid), "wide"),
+            f"<p class=note>{escape(_SEARCH_NOTE)} {csv_link(search_csv(points, grid), key)}</p></div>",
         ]
     return [*lines, "</section>"] if searches else []
 
@@ -222,9 +180,7 @@ def _mean(summary: dict[str, Any], key: str, error: str) -> str:
 def _file_cells(run: Run) -> list[list[str]]:
     cells = []
     for replicate in run.replicates:
-        tables = {paths.SEED: replicate.seed, **({"ga": replicate.ga} if replicate.ga else {})}
-        tables |= {history: entry.labeled for history, entry in replicate.rounds.items()}
-        for history, table in tables.items():
+        for history, labeled in replicate.tables.items():
             path = run.layout.round(replicate.number, history) / "labeled.parquet"
-            cells.append([str(path.relative_to(run.layout.root)), f"{len(table):,}", provenance.hash_file(path)])
+            cells.append([str(path.relative_to(run.layout.root)), f"{len(labeled):,}", provenance.hash_file(path)])
     return cells

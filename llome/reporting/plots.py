@@ -34,7 +34,7 @@ class Series:
 
     label: str
     colour: int
-    """0 for the genetic algorithm, then by the schedule's place in the experiment."""
+    """0 for the genetic algorithm, -1, -2, ... for its rivals, then by the schedule's place in the experiment."""
     lines: list[Line]
     band: Band | None
     """The mean over replicates; None with one replicate."""
@@ -71,6 +71,8 @@ class Plot:
     """What the horizontal axis holds, as a column of the data."""
     whole: bool = True
     """The horizontal axis counts something; else it holds shares."""
+    own_x: bool = False
+    """Each panel has a horizontal axis of its own; else all have the same."""
 
     @property
     def panels(self) -> dict[str, list[Series]]:

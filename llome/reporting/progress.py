@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from llome.reporting.curves import Band, average_rounds, average_steps
-from llome.reporting.findings import GENETIC, schedule_label
+from llome.reporting.findings import build_methods
+from llome.reporting.multistage import other_figures
 from llome.reporting.plots import Line, Plot, Series
 from llome.reporting.runs import Chain, Run
 
@@ -48,10 +49,10 @@ def build_plots(run: Run) -> list[Plot]:
             "fig2a",
             f"{what} against counted evaluations (paper Fig. 2a)",
             f"{what} of the best sequence so far against all oracle evaluations, the GA's repeats included; {infeasible};"
-            f" {shared}.{spread}",
+            f" {shared}.{spread}{other_figures(run)}",
             counted,
             f"minimum {unit}" if known else "best score",
-            _step_series(run, distinct=False),
+            step_series(run, distinct=False),
             steps=True,
             top=top,
             seeds_end=counted_end,
@@ -63,7 +64,7 @@ def build_plots(run: Run) -> list[Plot]:
             f" {infeasible}; the seeds are the first {np.mean([len(s) for s in seeds]):,.0f}.{spread}",
             distinct,
             f"minimum {unit}" if known else "best score",
-            _step_series(run, distinct=True),
+            step_series(run, distinct=True),
             steps=True,
             top=top,
             seeds_end=float(np.mean([len(s) for s in seeds])),
@@ -127,13 +128,13 @@ def build_plots(run: Run) -> list[Plot]:
     return [p for p in plots if p.series]
 
 
-def _step_series(run: Run, *, distinct: bool) -> list[Series]:
-    groups = [(GENETIC, 0, run.genetics())]
-    groups += [(schedule_label(s), i, run.chains(s)) for i, s in enumerate(run.schedules, start=1)]
-    return [_steps_of(run, label, colour, chains, distinct) for label, colour, chains in groups if chains]
+def step_series(run: Run, *, distinct: bool) -> list[Series]:
+    """The regret (score, without an optimum) of each method's best sequence so far."""
+    return [steps_of(run, m.label, m.colour, m.chains, distinct=distinct) for m in build_methods(run)]
 
 
-def _steps_of(run: Run, label: str, colour: int, chains: list[Chain], distinct: bool) -> Series:
+def steps_of(run: Run, label: str, colour: int, chains: list[Chain], *, distinct: bool) -> Series:
+    """The regret (score, where the run has no optimum) of the best sequence so far of one method's chains, at least one."""
     curves = [c.steps(distinct=distinct) for c in chains]
     lines = []
     for chain, curve in zip(chains, curves, strict=True):
@@ -161,15 +162,16 @@ def _entry(key: str) -> _Value:
 def _round_series(run: Run, generation: _Value | None, of_round: _Value, error: str | None = None) -> list[Series]:
     """A point a round: `generation` reads it from the facts of a generation, `of_round` from a summary, `error` names its error.
 
-    Without `generation` the genetic algorithm is left out.
+    Without `generation` the genetic algorithms are left out.
     """
     groups = []
-    if generation is not None:
-        groups.append((GENETIC, 0, [_points(r.number, r.genetic_rounds, generation, error) for r in run.replicates]))
-    for colour, schedule in enumerate(run.schedules, start=1):
-        chains = run.chains(schedule)
-        lines = [_points(c.replicate, [r.summary for r in c.rounds if r.summary], of_round, error) for c in chains]
-        groups.append((schedule_label(schedule), colour, lines))
+    for method in build_methods(run):
+        if method.colour > 0:
+            rounds = [(c.replicate, [r.summary for r in c.rounds if r.summary]) for c in method.chains]
+            groups.append((method.label, method.colour, [_points(*facts, of_round, error) for facts in rounds]))
+        elif generation is not None:
+            lines = [_points(c.replicate, c.generations, generation, error) for c in method.chains]
+            groups.append((method.label, method.colour, lines))
     series = []
     for label, colour, lines in groups:
         filled = [line for line in lines if len(line.x)]

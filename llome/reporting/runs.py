@@ -1,4 +1,4 @@
-"""What lies in the folder of an experiment, finished or not: tables, summaries and seconds, and what is missing.
+"""What lies in the folder of an experiment, finished or not: tables, summaries and seconds (`reading` reads them).
 
 Files are written whole or not at all, so what exists can be read. A chain that found the optimum has no later rounds and
 lacks none.
@@ -6,7 +6,7 @@ lacks none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from llome import paths, provenance, tables
-from llome.errors import LlomeError, TableError
-from llome.reporting.curves import Steps, best_so_far
-from llome.seconds import benchmark_seconds, round_seconds
+from llome.errors import TableError
+from llome.reporting.curves import Steps, best_so_far, mean_and_error
+from llome.seconds import round_seconds
 from llome.tables import Domain, Labeled, Meta
 
 REGRET_TOLERANCE = 1e-9
@@ -50,7 +50,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Chain:
-    """One schedule in one replicate, as far as it got; or the genetic algorithm, which has no rounds of a policy."""
+    """One schedule in one replicate, as far as it got; or a genetic algorithm, which has generations and no rounds of a policy."""
 
     replicate: int
     seed: Labeled
@@ -59,6 +59,10 @@ class Chain:
     seconds: float | None
     final: bool
     """The optimum is found."""
+    generations: list[dict[str, Any]] = field(default_factory=list)
+    """What is known of each generation of a genetic algorithm, from the first."""
+    after: int = 0
+    """Its shares are those of the generations that end after so many counted evaluations: the seeds', if it has more."""
 
     @property
     def tables(self) -> list[Labeled]:
@@ -81,9 +85,30 @@ class Chain:
 
     @property
     def feasible(self) -> float | None:
-        """Share feasible of the evaluations after the seed's."""
+        """Share feasible of the evaluations after the seed's, a genetic algorithm's repeats counted."""
+        if self.generations:
+            return self._share("feasible")
         scores = np.concatenate([t.score for t in self.tables[1:]]) if self.rounds else np.empty(0)
         return float(np.isfinite(scores).mean()) if len(scores) else None
+
+    @property
+    def unique(self) -> float | None:
+        """Unique share of what was generated in a round, in the mean of the rounds; None while one lacks a summary.
+
+        Of a genetic algorithm: of the members of a generation, in the mean of those after the seed's.
+        """
+        if self.generations or not self.rounds:
+            return self._share("unique")
+        summaries = [r.summary or {"generated": 0} for r in self.rounds]
+        shares = [s["unique"] / s["generated"] if s["generated"] else None for s in summaries]
+        return None if None in shares else mean_and_error(np.array(shares, dtype=np.float64))[0]
+
+    def _share(self, fact: str) -> float | None:
+        generations = [{"counted": 0}, *self.generations]
+        size = np.diff([g["counted"] for g in generations])
+        late = np.array([g["counted"] for g in self.generations]) > self.after
+        share = np.array([g[fact] for g in self.generations], dtype=np.float64)
+        return float((size * share)[late].sum() / size[late].sum()) if late.any() else None
 
 
 @dataclass(frozen=True)
@@ -95,31 +120,23 @@ class Replicate:
     ga: Labeled | None
     rounds: dict[str, Round]
     seconds: dict[str, float | None] = field(default_factory=dict)
-    """Seconds of `seed`, `ga` and `base`, where known."""
+    """Seconds of `seed`, `ga`, `base` and the rivals' folders, where known."""
+    rivals: dict[str, Labeled] = field(default_factory=dict)
+    """Other genetic algorithms, by name."""
+
+    @property
+    def tables(self) -> dict[str, Labeled]:
+        """Every labelled table by its folder."""
+        found = {paths.SEED: self.seed, **({"ga": self.ga} if self.ga is not None else {})}
+        found |= {paths.rival(name): table for name, table in self.rivals.items()}
+        return found | {history: entry.labeled for history, entry in self.rounds.items()}
 
     @property
     def genetic_rounds(self) -> list[dict[str, Any]]:
-        """What is known of each generation, the seed's first."""
+        """What is known of each generation of the baseline, the seed's first."""
         rounds = list(self.seed.meta.facts.get("rounds", []))
         later = self.ga.meta.facts.get("rounds", []) if self.ga else []
         return rounds + [r for r in later if r["counted"] > self.seed.meta.spent]
-
-    @property
-    def genetic_feasible(self) -> float | None:
-        """Share feasible of the genetic algorithm's evaluations after the seed's, repeats counted."""
-        return self._genetic_share("feasible")
-
-    @property
-    def genetic_unique(self) -> float | None:
-        """Share of the members of a generation that differ from each other, in the mean of those after the seed's."""
-        return self._genetic_share("unique")
-
-    def _genetic_share(self, fact: str) -> float | None:
-        generations = [{"counted": 0}, *self.genetic_rounds]
-        size = np.diff([g["counted"] for g in generations])
-        late = np.array([g["counted"] for g in generations[1:]]) > (self.seed.meta.spent if self.ga else 0)
-        share = np.array([g[fact] for g in generations[1:]], dtype=np.float64)
-        return float((size * share)[late].sum() / size[late].sum()) if late.any() else None
 
 
 @dataclass(frozen=True)
@@ -135,6 +152,8 @@ class Run:
     domain: Domain
     missing: list[str]
     """What has not been run, in words."""
+    rivals: list[str] = field(default_factory=list)
+    """Names of the other genetic algorithms."""
 
     def chains(self, schedule: str) -> list[Chain]:
         """The chain of `schedule` in every replicate that has labels of it."""
@@ -161,7 +180,18 @@ class Run:
             if table is not None:
                 seconds = [r.seconds.get(part) for part in parts]
                 known = None if None in seconds else sum(filter(None, seconds))
-                chains.append(Chain(r.number, table, [], 0, known, self.solved([table])))
+                after = r.seed.meta.spent if r.ga else 0
+                chains.append(Chain(r.number, table, [], 0, known, self.solved([table]), r.genetic_rounds, after))
+        return chains
+
+    def rival_chains(self, name: str) -> list[Chain]:
+        """Another genetic algorithm, in the replicates that have it; it starts from scratch, not from the seeds."""
+        chains = []
+        for r in self.replicates:
+            if (table := r.rivals.get(name)) is not None:
+                seconds, generations = r.seconds.get(paths.rival(name)), list(table.meta.facts.get("rounds", []))
+                solved = self.solved([table])
+                chains.append(Chain(r.number, table, [], 0, seconds, solved, generations, r.seed.meta.spent))
         return chains
 
     @staticmethod
@@ -190,85 +220,9 @@ class Run:
         """Every version of each package that the summaries and tables were made with."""
         found: dict[str, set[str]] = {}
         for replicate in self.replicates:
-            for table in [replicate.seed, replicate.ga, *(r.labeled for r in replicate.rounds.values())]:
-                if table is not None:
-                    found.setdefault("llome", set()).add(table.meta.version)
+            for table in replicate.tables.values():
+                found.setdefault("llome", set()).add(table.meta.version)
             for entry in replicate.rounds.values():
                 for name, version in (entry.summary or {}).get("versions", {}).items():
                     found.setdefault(name, set()).add(version)
         return {name: sorted(versions) for name, versions in found.items()}
-
-
-def read_run(
-    layout: paths.Layout, schedules: Sequence[str], replicates: int, *, ends_with: Callable[[Path], bool]
-) -> Run:
-    """Read what there is of an experiment. Raises LlomeError where that is nothing yet, TableError on a bad file.
-
-    `ends_with` tells from a summary.json whether a chain stops there.
-    """
-    schedules = list(dict.fromkeys(schedules))
-    found = [r for n in range(replicates) if (r := _read_replicate(layout, schedules, n, ends_with)) is not None]
-    if not found:
-        raise LlomeError(
-            f"{layout.root} holds no labelled seeds, so there is nothing to report; run the experiment first"
-        )
-    metas = []
-    for r in found:
-        metas.append((str(layout.round(r.number, paths.SEED) / "labeled.parquet"), r.seed.meta))
-        if r.ga is not None:
-            metas.append((str(layout.round(r.number, "ga") / "labeled.parquet"), r.ga.meta))
-        metas += [(str(layout.round(r.number, h) / "labeled.parquet"), e.labeled.meta) for h, e in r.rounds.items()]
-    optimum, domain = read_optimum(layout.oracle, metas)
-    run = Run(layout, schedules, found, replicates, optimum, domain, [])
-    run.missing.extend(_find_missing(run))
-    return run
-
-
-def _read_replicate(
-    layout: paths.Layout, schedules: Sequence[str], number: int, ends_with: Callable[[Path], bool]
-) -> Replicate | None:
-    def read(history: str) -> Labeled | None:
-        path = layout.round(number, history) / "labeled.parquet"
-        return Labeled.read(path) if path.exists() else None
-
-    seed = read(paths.SEED)
-    if seed is None or not len(seed):
-        return None
-    rounds: dict[str, Round] = {}
-    for history in dict.fromkeys(h for s in schedules for h in paths.lineage(s)):
-        labeled = read(history)
-        if labeled is not None:
-            summary = layout.round(number, history) / "summary.json"
-            known = summary.exists()
-            facts = provenance.read_json(summary) if known else None
-            rounds[history] = Round(history, labeled, facts, known and ends_with(summary))
-    seconds = {
-        name: benchmark_seconds(layout.round(number, name) / "benchmarks" / f"{stage}.tsv")
-        for name, stage in ((paths.SEED, "seed"), ("ga", "seed"), ("base", "base"))
-    }
-    return Replicate(number, seed, read("ga"), rounds, seconds)
-
-
-def _find_missing(run: Run) -> list[str]:
-    missing: dict[str, list[str]] = {}
-    by_number = {r.number: r for r in run.replicates}
-    for number in range(run.planned_replicates):
-        for text in _lacking(run, by_number.get(number)):
-            missing.setdefault(text, []).append(f"r{number}")
-    return [f"{', '.join(replicates)}: {text}" for text, replicates in missing.items()]
-
-
-def _lacking(run: Run, replicate: Replicate | None) -> list[str]:
-    if replicate is None:
-        return ["everything from the seeds on"]
-    rounds: list[str] = []
-    for schedule in run.schedules:
-        lineage = paths.lineage(schedule)
-        done = run._done(replicate, lineage)
-        ended = run.solved([replicate.seed, *(r.labeled for r in done)]) or any(r.last for r in done)
-        if not ended:
-            rounds += lineage[len(done) :]
-    unsummarised = [history for history, entry in replicate.rounds.items() if entry.summary is None]
-    lacking = [f"rounds {', '.join(dict.fromkeys(rounds))}"] if rounds else []
-    lacking += ["the genetic algorithm carried on"] if replicate.ga is None else []
-    return lacking + ([f"summary.json of {', '.join(unsummarised)}"] if unsummarised else [])

@@ -1,4 +1,4 @@
-"""A hand-made experiment: two schedules, two replicates, eight or nine seeds; every number below can be had with a pencil."""
+"""The report of a hand-made experiment (`report_fixtures`): every number below can be had with a pencil."""
 
 from __future__ import annotations
 
@@ -6,165 +6,31 @@ import csv
 import os
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
+from report_fixtures import (  # noqa: F401
+    DOMAIN,
+    Page,
+    benchmark,
+    generation,
+    make_experiment,
+    read_series,
+    write_table,
+)
 
 from llome import paths, provenance
 from llome.cli import main
 from llome.policy.causal_lm import PolicyCard, save_card
 from llome.stages.report import report
-from llome.tables import Domain, Labeled, Meta
 
-DOMAIN = Domain(5, 3, "0123456789abcdef")
-INFEASIBLE = -np.inf
-# labels of each round and replicate; seeds are 6 calls with 4 different sequences, and sft1-marge1 of replicate 1 finds the optimum
-SEED = {0: [INFEASIBLE, 0.25, 0.0, 0.25], 1: [0.25, INFEASIBLE, 0.5, 0.0]}
-LATER = {0: [0.5, INFEASIBLE], 1: [0.5, 0.75]}
-LABELS = {
-    "sft1": {0: [0.25, 0.5, INFEASIBLE], 1: [0.5, 0.25, 0.75]},
-    "sft2": {0: [0.5, 0.5, 0.5], 1: [INFEASIBLE, 0.75, 0.25]},
-    "sft1-marge1": {0: [0.75, INFEASIBLE, 0.25], 1: [0.5, 1.0, 0.75]},
-    "sft1-marge2": {0: [0.75, 0.5, INFEASIBLE]},
-}
-# mean and maximum reward in their summaries
-REWARDS = {
-    "sft1": {0: (0.125, 0.25), 1: (0.25, 0.5)},
-    "sft2": {0: (0.375, 0.75), 1: (0.125, 0.25)},
-    "sft1-marge1": {0: (0.25, 0.5), 1: (0.5, 1.0)},
-    "sft1-marge2": {0: (0.0, 0.0)},
-}
 REWARD_KEYS = ("reward_mean", "se_reward", "reward_max", "improved")
-
-
-def write_table(
-    path: Path,
-    scores: list[float],
-    query: list[int],
-    spent: int,
-    origin: str,
-    start: int = 0,
-    rounds: list[dict] | None = None,
-) -> None:
-    n = len(scores)
-    numbers = np.arange(start, start + n)
-    sequence = np.stack([numbers // 25, numbers // 5 % 5, numbers % 5], axis=1).astype(np.int16)
-    meta = Meta(DOMAIN, spent=spent, facts={"rounds": rounds} if rounds else {})
-    number = np.full(n, paths.round_number(origin) if origin != "ga" else 1, dtype=np.int32)
-    Labeled(meta, sequence, np.array(scores), np.array(query), number, np.array([origin] * n, dtype=object)).write(path)
-
-
-def generation(number: int, feasible: float, unique: float, mean: float) -> dict:
-    facts = {"round": number, "counted": 3 * number, "distinct": 2 * number, "feasible": feasible, "unique": unique}
-    return facts | {"best": 0.5, "mean": mean, "mean_regret": 1 - mean, "se_regret": 0.05}
-
-
-def benchmark(path: Path, seconds: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"s\th:m:s\n{seconds}\t-\n")
-
-
-@pytest.fixture
-def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name, text in {
-        "oracle": "name: ehrlich",
-        "seed": "rounds: 2\npopulation: 3",
-        "base": "b: <tag>",
-        "sft": "",
-        "marge": "",
-        "refine": "",
-        "filter": "k: 3",
-    }.items():
-        Path(f"{name}.yaml").write_text(text + "\n")
-    settings = {name: f"{name}.yaml" for name in ("oracle", "seed", "base", "refine", "filter")}
-    settings |= {"name": "pencil", "train": {"sft": "sft.yaml", "marge": "marge.yaml"}, "replicates": 2}
-    settings["schedules"] = [[{"sft": 2}], [{"sft": 1}, {"marge": 2}]]
-    Path("pencil.yaml").write_text(yaml.safe_dump(settings))
-    layout = paths.Layout("results", "pencil")
-    provenance.write_json(layout.oracle, {"optimum": 1.0, "fingerprint": DOMAIN.fingerprint})
-    for rep in (0, 1):
-        facts = [
-            generation(1, 0.5, 1.0, 0.125),
-            generation(2, 0.6, 0.5, 0.25),
-            generation(3, 0.9, 0.25, 0.25),
-            generation(4, 0.7, 0.5, 0.375),
-        ]
-        write_table(layout.round(rep, "seed") / "labeled.parquet", SEED[rep], [0, 1, 3, 4], 6, "ga", rounds=facts[:2])
-        write_table(
-            layout.round(rep, "ga") / "labeled.parquet",
-            SEED[rep] + LATER[rep],
-            [0, 1, 3, 4, 7, 10],
-            12,
-            "ga",
-            rounds=facts,
-        )
-        benchmark(layout.round(rep, "seed") / "benchmarks" / "seed.tsv", 2.0)
-        benchmark(layout.round(rep, "ga") / "benchmarks" / "seed.tsv", 3.0 + rep)
-        benchmark(layout.round(rep, "base") / "benchmarks" / "base.tsv", 10.0)
-        for history, labels in LABELS.items():
-            if rep in labels:
-                before = [*SEED[rep], *(LABELS["sft1"][rep])]
-                write_round(layout.round(rep, history), history, labels[rep], before, REWARDS[history][rep])
-    return tmp_path / "pencil.yaml"
-
-
-def write_round(
-    folder: Path, history: str, scores: list[float], before: list[float], rewards: tuple[float, float]
-) -> None:
-    number = paths.round_number(history)
-    spent = 6 + 3 * number
-    write_table(
-        folder / "labeled.parquet", scores, list(range(spent - 3, spent)), spent, history, start=20 + 3 * number
-    )
-    values = np.where(np.isneginf(scores), 0.0, scores)
-    best = max([*scores, *before])
-    summary = {
-        "history": history, "round": number, "counted": spent, "distinct": 4 + 3 * number, "generated": 40, "parsed": 38,
-        "unique": 10 * number, "novel": 9, "selected": 3, "labeled": 3, "feasible": int(np.isfinite(scores).sum()), "best": best,
-        "best_of_round": max(scores), "regret": 1 - best, "mean": float(values.mean()), "mean_regret": float(1 - values.mean()),
-        "reward_mean": rewards[0], "se_reward": 0.05, "reward_max": rewards[1], "improved": 1,
-        "se_regret": 0.1, "mean_hamming": 0.125, "seconds": {"train": 10.0, "refine": 20.0, "filter": 1.0, "label": 0.5},
-        "versions": {"llome": "0.1.0", "torch": "2.0"},
-    }  # fmt: skip
-    provenance.write_json(folder / "summary.json", summary)
-
-
-def read_series(figure: str, label: str, replicate: str) -> list[tuple[float, float]]:
-    assert Path(f"results/pencil/report/{figure}.svg").read_text().count("<svg") == 1
-    with open(f"results/pencil/report/{figure}.csv", newline="") as file:
-        rows = [r for r in csv.DictReader(file) if (r["series"], r["replicate"]) == (label, replicate)]
-    return [(float(r["evaluations"]), round(float(r["value"]), 6)) for r in rows]
 
 
 def read_errors(figure: str) -> list[float]:
     with open(f"results/pencil/report/{figure}.csv", newline="") as file:
         return [float(r["two_se"]) for r in csv.DictReader(file) if r["series"] == "LLOME sft2"]
-
-
-class Page(HTMLParser):
-    """What a browser would load, and the cells of the tables."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-        self.figures: list[str] = []
-        self.ids: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {k: v or "" for k, v in attrs}
-        self.loads += [
-            v
-            for k, v in given.items()
-            if k in ("src", "href", "xlink:href", "data", "action") and not v.startswith(("#", "data:"))
-        ]
-        assert tag not in ("script", "iframe", "object", "embed", "img")
-        if tag == "figure":
-            self.figures.append(given["id"])
-        self.ids += [given["id"]] if "id" in given else []
 
 
 def test_table_and_where_the_report_is(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,13 +175,52 @@ def test_a_variant_is_reported_in_its_own_folder(experiment: Path, capsys: pytes
     Path("results/hard").rename("results/pencil/hard")
     shutil.rmtree("results/pencil/hard/report")
     settings = yaml.safe_load(experiment.read_text())
-    experiment.write_text(yaml.safe_dump(settings | {"variant": "hard", "rivals": {"tuned": "seed.yaml"}}))
+    experiment.write_text(yaml.safe_dump(settings | {"variant": "hard"}))
     assert main(["report", "--experiment", str(experiment)]) == 0
     assert capsys.readouterr().out == alone.replace("results/pencil/", "results/pencil/hard/")
     assert "<h1>LLOME: pencil/hard</h1>" in Path("results/pencil/hard/report/report.html").read_text()
-    experiment.write_text(yaml.safe_dump(settings | {"variants": {"hard": {}}}))
-    assert main(["report", "--experiment", str(experiment)]) == 2
-    assert "name the file of one: results/pencil/VARIANT/experiment.yaml" in capsys.readouterr().err
+
+
+def test_rivals_stand_beside_the_genetic_algorithm(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    experiment.write_text(experiment.read_text() + "rivals: {tuned: seed.yaml, other: seed.yaml}\n")
+    facts = [generation(1, 1.0, 1.0, 0.5), generation(2, 0.5, 0.25, 0.5), generation(4, 0.25, 0.75, 0.25)]
+    for rep, scores in ((0, [0.25, 0.75]), (1, [0.5, 0.75])):
+        folder = Path(f"results/pencil/r{rep}/ga-tuned")
+        write_table(folder / "labeled.parquet", scores, [2, 6 + rep], 12, "ga", rounds=facts)
+        benchmark(folder / "benchmarks/seed.tsv", 4.0)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = capsys.readouterr().out
+    # after the seeds' 6 there is one generation: .25 feasible, .75 unique
+    assert re.search(r"\nGA +0.625 .*\nGA \(tuned\) +0.750 +0.250 \+/- 0.000 +12 +2 +25.0% +75.0% +4\n", out)
+    assert "not run yet: r0, r1: GA (other)" in out
+    assert "tuned" not in out.split("GA (tuned)")[1]
+    assert read_series("fig2a", "GA (tuned)", "0") == [(3, 0.75), (7, 0.25), (12, 0.25)]
+    assert read_series("fig2a_distinct", "GA (tuned)", "1") == [(1, 0.5), (2, 0.25)]
+    assert read_series("fig2a", "GA (tuned)", "mean") == [(3, 0.625), (7, 0.375), (8, 0.25), (12, 0.25)]
+    assert read_series("fig2b", "GA (tuned)", "0") == [(3, 0.5), (6, 0.5), (12, 0.75)]
+    assert read_series("fig3a", "GA (tuned)", "0") == [(3, 1.0), (6, 0.25), (12, 0.75)]
+    assert read_series("fig3b", "GA (tuned)", "mean") == [(3, 1.0), (6, 0.5), (12, 0.25)]
+    assert "GA (tuned)" not in Path("results/pencil/report/fig11a.csv").read_text()
+    text = Path("results/pencil/report/report.html").read_text()
+    assert provenance.hash_file("results/pencil/r1/ga-tuned/labeled.parquet") in text
+    assert "GA (tuned), GA (other): genetic algorithms with other settings, from scratch" in text
+    svg = Path("results/pencil/report/fig2a.svg").read_text()
+    assert [t for t in re.findall(r">([^<>\n]+)</text>", svg) if t.startswith(("GA", "LLOME"))] == [
+        "GA", "LLOME sft2", "GA (tuned)", "LLOME sft1-marge2"
+    ]  # fmt: skip
+
+
+def test_the_headline_names_the_rivals_where_they_have_come_as_far(experiment: Path) -> None:
+    shutil.rmtree("results/pencil/r0/sft1-marge2")
+    experiment.write_text(experiment.read_text() + "rivals: {tuned: seed.yaml}\n")
+    for rep in (0, 1):
+        write_table(Path(f"results/pencil/r{rep}/ga-tuned/labeled.parquet"), [0.5, 0.75], [2, 6], 12, "ga")
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    text = Path("results/pencil/report/report.html").read_text()
+    assert (
+        "LLOME is ahead by 0.250. Of the other genetic algorithms, GA (tuned) has 0.750 (regret 0.250) at that count."
+        in text
+    )
 
 
 def test_the_genetic_algorithm_alone(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:

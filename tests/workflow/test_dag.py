@@ -1,4 +1,4 @@
-"""The plan of a run: which jobs, how often, and how fast it is drawn up. Nothing is run here."""
+"""The plan of a run: which jobs, how often, and how fast it is drawn up. No stage is run here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from llome.experiment import load_experiments
 
 from .conftest import Clone
 
@@ -152,7 +154,14 @@ def test_variants_run_side_by_side_each_as_the_experiment_that_it_is(clone: Clon
     config = write_experiment(clone, variants=variants, rivals={"tuned": "configs/seed/ga_tuned.yaml"})
     plan = clone.plan(config=config)
     both = dict.fromkeys(["report", "experiment", "oracle"], 2)
-    assert plan == {"all": 1, **both, "chain": 4, "rival": 4, **dict.fromkeys(["seed", "baseline", "base", *ROUND], 3)}
+    compared = dict.fromkeys(["all", "comparison", "experiments"], 1)
+    assert plan == {
+        **compared,
+        **both,
+        "chain": 4,
+        "rival": 4,
+        **dict.fromkeys(["seed", "baseline", "base", *ROUND], 3),
+    }
     # the parts of one
     assert clone.plan("results/tiny/a/r1/ga-tuned/labeled.parquet", config=config) == {"oracle": 1, "rival": 1}
     one = clone.plan("results/tiny/b/report/report.html", config=config)
@@ -214,6 +223,26 @@ def test_the_genetic_algorithm_alone(clone: Clone) -> None:
     )
     once = dict.fromkeys(["report", "experiment", "oracle"], 1)
     assert clone.plan(config=config) == {**once, "seed": 2, "baseline": 2, "rival": 2}
+
+
+def test_the_functions_of_variants_are_counted_where_the_genetic_algorithm_is_alone(clone: Clone) -> None:
+    long = {"oracle": "configs/oracles/ehr_v32_l128_c4_k4_q4.yaml"}
+    config = write_experiment(clone, without=POLICY, schedules=[], baseline=400, variants={"a": {}, "b": long})
+    compared = dict.fromkeys(["all", "comparison", "experiments"], 1)
+    assert clone.plan(config=config) == {
+        **compared,
+        **dict.fromkeys(["report", "experiment", "oracle", "seed", "baseline", "count"], 2),
+    }
+    assert clone.plan("results/tiny/b/counts.json", config=config) == {"oracle": 1, "count": 1}
+
+
+def test_the_variants_are_written_down_as_they_are_run(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {"filter": "configs/filter/tiny.yaml", "budget": 500, "rivals": {"tuned": "configs/seed/tiny.yaml"}}
+    config = write_experiment(clone, variants={"a": {}, "b": few})
+    run = clone.snakemake("--", "results/tiny/experiment.yaml", config=config)
+    assert run.returncode == 0, run.stdout + run.stderr
+    monkeypatch.chdir(clone.folder)
+    assert load_experiments("results/tiny/experiment.yaml") == load_experiments(config)
 
 
 def test_searches_of_every_variant(clone: Clone) -> None:

@@ -39,7 +39,7 @@ def test_two_variants_and_a_rival(root: Path, tmp_path: Path) -> None:
     run = clone.snakemake(config=config)
     assert run.returncode == 0, run.stdout + run.stderr
     results = clone.folder / "results/tiny"
-    assert sorted(path.name for path in results.iterdir()) == ["few", "many"]
+    assert sorted(path.name for path in results.iterdir()) == ["experiment.yaml", "few", "logs", "many", "report"]
     for name in variants:
         report = f"results/tiny/{name}/report/report.html"
         assert f"\ntiny/{name}\n" in run.stdout
@@ -49,6 +49,10 @@ def test_two_variants_and_a_rival(root: Path, tmp_path: Path) -> None:
         assert f"<h1>LLOME: tiny/{name}</h1>" in text
         assert "configs/seed/tuned.yaml" in text
         assert yaml.safe_load((results / name / "experiment.yaml").read_text())["variant"] == name
+    text = (results / "report/report.html").read_text()
+    assert "<h1>LLOME: tiny</h1>" in text
+    assert "few: GA (tuned)" in text
+    assert run.stdout.rstrip().endswith("Report: results/tiny/report/report.html")
     many, few = results / "many/r0", results / "few/r0"
     # paired: what no change has touched is the same, down to the proposals
     for table in ("seed/labeled.parquet", "sft1/proposals.parquet"):
@@ -96,6 +100,7 @@ def test_a_variant_that_fails_does_not_stop_the_others(root: Path, tmp_path: Pat
     assert "\nReport: results/alone/good/report/report.html\n" in run.stdout
     assert "GA" in (results / "good/report/summary.txt").read_text()
     assert not (results / "bad/report").exists()
+    assert not (results / "report").exists()
     for replicate in ("r0", "r1"):
         assert (results / "bad" / replicate / "ga/labeled.parquet").is_file()
         assert (results / "good" / replicate / "ga-tuned/labeled.parquet").is_file()
@@ -103,4 +108,5 @@ def test_a_variant_that_fails_does_not_stop_the_others(root: Path, tmp_path: Pat
     mended = clone.snakemake(config=config)
     assert mended.returncode == 0, mended.stdout + mended.stderr
     assert "Report: results/alone/bad/report/report.html" in mended.stdout
-    assert "alone/good" not in mended.stdout
+    assert "alone/good/report" not in mended.stdout
+    assert "Report: results/alone/report/report.html" in mended.stdout

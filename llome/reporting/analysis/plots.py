@@ -14,6 +14,7 @@ from llome.reporting.analysis.bins import DISTANCES, LIKELIHOODS, from_json, poo
 from llome.reporting.analysis.rounds import AnalysedRound, Analyses, analysed_rounds
 from llome.reporting.curves import average_rounds
 from llome.reporting.findings import schedule_label
+from llome.reporting.multistage import find_families
 from llome.reporting.plots import Line, Plot, Series
 from llome.reporting.runs import Run
 
@@ -46,6 +47,7 @@ def build_analysis_plots(run: Run, analyses: Analyses) -> list[Plot]:
         " All rounds of a schedule together, a proposal as often as it was written."
         f"{spread or ' Bands: two standard errors (95 %), as if proposals were independent.'}"
     )
+    also = " and 8b" if find_families(run.schedules) else ""
     likelihood = "the mean likelihood of their tokens, in bins of 0.1"
     plots = [
         Plot(
@@ -63,7 +65,7 @@ def build_analysis_plots(run: Run, analyses: Analyses) -> list[Plot]:
         ),
         Plot(
             "fig6a",
-            f"Average {unit} by likelihood (paper Fig. 6a)",
+            f"Average {unit} by likelihood (paper Fig{'s' * bool(also)}. 6a{also})",
             f"Average {unit} of the well-formed proposals by {likelihood}; {zero}.{pooled}{_rank_note(schedules)}",
             "mean token likelihood",
             f"average {unit}",
