@@ -59,7 +59,7 @@ def surrogate(
         import numpy as np
 
         from llome.surrogate.files import SurrogateCard, load_surrogate, save_surrogate
-        from llome.surrogate.fitting import Target, fit, foresight, row_weights, seed_of
+        from llome.surrogate.fitting import Target, fit, mean_score, rank_correlation, row_weights, seed_of
         from llome.surrogate.network import Ensemble
         from llome.tables import Labeled, Meta, same_problem
 
@@ -83,6 +83,7 @@ def surrogate(
             raise TableError(f"{labeled[-1]} and the tables before it hold no feasible sequence; label some first")
         sequence, score, table_of = sequence[feasible], score[feasible], table_of[feasible]
         target = Target.of(score)
+        errors = np.zeros(len(score))
         if ensemble is None:
             ensemble = Ensemble(
                 domain.num_states,
@@ -92,13 +93,14 @@ def surrogate(
                 random_seed=seed_of(random_seed, "weights"),
             )
         else:
-            newest = table_of == len(tables) - 1
-            facts["foresight"] = foresight(ensemble, sequence[newest], score[newest])
+            foreseen, newest = mean_score(ensemble, sequence), table_of == len(tables) - 1
+            facts["foresight"] = rank_correlation(foreseen[newest], score[newest])
+            errors = foreseen - target.standardise(score)
         facts["error"] = fit(
             ensemble,
             sequence,
             score,
-            row_weights(score, table_of),
+            row_weights(score, table_of, errors),
             target=target,
             steps=steps if parent is not None else first_steps,
             batch_size=batch_size,
@@ -118,6 +120,6 @@ def surrogate(
             {"rows": len(score), **facts},
         )
         save_surrogate(out, ensemble, card)
-        foreseen = facts.get("foresight")
-        said = "" if foreseen is None else f", rank correlation {foreseen:.2f} with the newest before it saw them"
+        correlation = facts.get("foresight")
+        said = "" if correlation is None else f", rank correlation {correlation:.2f} with the newest before it saw them"
         print(f"surrogate of {members} members on {len(score):,} labels{said}, error {facts['error']:.3g}: {out}")

@@ -69,38 +69,52 @@ class Known:
     """The feasible labelled sequences, best first."""
     labeled: np.ndarray
     """Keys of all labelled sequences."""
-    transitions: np.ndarray
+    seen: np.ndarray
     """(V, V) bool: what has followed what in a feasible sequence."""
+    forbidden: np.ndarray
+    """(V, V) bool: the only transition of an infeasible sequence that was never seen in a feasible one."""
     untried: np.ndarray
     """(L, V) in (0, 1]: 1 / sqrt(1 + n) for n good sequences with this element at this place."""
 
     @classmethod
     def of(cls, sequences: np.ndarray, scores: np.ndarray, num_states: int) -> Known:
         """From all labelled sequences (N, L) and their scores (N,), best first, -inf infeasible."""
-        feasible = sequences[np.isfinite(scores)]
-        transitions = np.zeros((num_states, num_states), dtype=bool)
-        transitions[feasible[:, :-1], feasible[:, 1:]] = True
+        finite = np.isfinite(scores)
+        feasible, others = sequences[finite], sequences[~finite]
+        seen, forbidden = np.zeros((2, num_states, num_states), dtype=bool)
+        seen[feasible[:, :-1], feasible[:, 1:]] = True
+        row, place = np.nonzero(~seen[others[:, :-1], others[:, 1:]])
+        alone = np.bincount(row, minlength=len(others))[row] == 1
+        forbidden[others[row, place][alone], others[row, place + 1][alone]] = True
         good = feasible[scores[: len(feasible)] >= scores[0] / 2] if scores[0] > 0 else feasible
         if len(good) < 100:
             good = feasible[:200]
         places = np.arange(sequences.shape[1])
         counts = np.zeros((len(places), num_states), dtype=np.int64)
         np.add.at(counts, (places, good), 1)
-        return cls(Pool(feasible, feasible), row_keys(sequences), transitions, 1 / np.sqrt(1 + counts))
+        return cls(Pool(feasible, feasible), row_keys(sequences), seen, forbidden, 1 / np.sqrt(1 + counts))
 
     def feasible(self, sequences: np.ndarray) -> np.ndarray:
         """(N, L) -> (N,) bool: no transition that no feasible sequence has shown."""
-        return np.asarray(self.transitions[sequences[:, :-1], sequences[:, 1:]].all(axis=1))
+        return np.asarray(self.seen[sequences[:, :-1], sequences[:, 1:]].all(axis=1))
+
+    def tests(self, sequences: np.ndarray) -> np.ndarray:
+        """(N, L) -> rows that would show whether one transition is forbidden, of which no label says so or not; a row for each such."""
+        unseen = ~self.seen[sequences[:, :-1], sequences[:, 1:]]
+        rows = np.flatnonzero(unseen.sum(axis=1) == 1)
+        place = unseen[rows].argmax(axis=1)
+        first, then = sequences[rows, place].astype(np.int64), sequences[rows, place + 1]
+        open_ = ~self.forbidden[first, then]
+        _, picks = np.unique((first * len(self.seen) + then)[open_], return_index=True)
+        return rows[open_][np.sort(picks)]
 
     def novelty(self, sequences: np.ndarray) -> np.ndarray:
         """(N, L) -> (N,) in (0, 1], the mean over the elements of how untried they are."""
         return np.asarray(self.untried[np.arange(sequences.shape[1]), sequences].mean(axis=1))
 
 
-def children(
-    pool: Pool, weights: np.ndarray, count: int, known: Known, *, num_states: int, rng: np.random.Generator
-) -> Pool:
-    """At most `count` children of parents drawn by `weights` (N,): those whose transitions have all been seen.
+def children(pool: Pool, weights: np.ndarray, count: int, *, num_states: int, rng: np.random.Generator) -> Pool:
+    """`count` children of parents drawn by `weights` (N,), feasible or not.
 
     Half of them get a part of another parent, every second time moved by up to `REACH` positions; a seventh have a part of their own
     rotated by one position, as an insertion and a deletion do; then up to three elements are redrawn.
@@ -130,8 +144,7 @@ def children(
     for number in range(1, len(MUTATIONS)):
         rows = np.flatnonzero(redrawn >= number)
         kids[rows, rng.integers(0, length, len(rows))] = rng.integers(0, num_states, len(rows))
-    rows = np.flatnonzero(known.feasible(kids))
-    return Pool(kids[rows], pool.sources[first[rows]])
+    return Pool(kids, pool.sources[first])
 
 
 def candidates(
@@ -164,9 +177,13 @@ def candidates(
     for _ in range(100):  # a small space may hold no more than these
         if len(chosen) == count:
             break
-        kids = children(elites, _favour_first(len(elites), 4), 4 * count, known, num_states=num_states, rng=rng)
+        kids = children(elites, _favour_first(len(elites), 4), 4 * count, num_states=num_states, rng=rng)
+        tests = kids.take(known.tests(kids.sequences))
+        chosen += tests.take(_spread(tests.sequences, (count - len(chosen) + 1) // 2, 1, taken))
+        kids = kids.take(known.feasible(kids.sequences))
         chosen += kids.take(_spread(kids.sequences, count - len(chosen), 1, taken))
-    return chosen, facts | {"explored": len(chosen) - facts["guided"]}
+    explored = chosen.sequences[facts["guided"] :]
+    return chosen, facts | {"explored": len(explored), "tests": int((~known.feasible(explored)).sum())}
 
 
 def _search(
@@ -191,7 +208,8 @@ def _search(
 
     values, parents = value(pool.sequences), pool
     for _ in range(settings.restart_generations if restarted else settings.generations):
-        kids = children(parents, weights, settings.population, known, num_states=num_states, rng=rng)
+        kids = children(parents, weights, settings.population, num_states=num_states, rng=rng)
+        kids = kids.take(known.feasible(kids.sequences))
         kids = kids.take(kids.distinct())
         pool, values = pool + kids, np.concatenate([values, value(kids.sequences)])
         rows = pool.distinct()

@@ -46,15 +46,21 @@ class Target:
         return (scores - self.mean) / self.scale
 
 
-def row_weights(scores: np.ndarray, rounds: np.ndarray) -> np.ndarray:
-    """(N,) probabilities with which rows are drawn: a third for all alike, for all scores alike, and for the last round.
+def row_weights(scores: np.ndarray, rounds: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """(N,) probabilities with which rows are drawn.
 
-    A search soon labels thousands of sequences of one score; the rare ones beside them say as much.
+    A quarter each for all rows alike, for all scores alike, for the last round and for what is not yet learnt: a search soon labels
+    thousands of sequences of one score, and the few beside them that show something new say as much.
+
+    Args:
+        scores: (N,) finite.
+        rounds: (N,) in the order of labelling.
+        errors: (N,) of the ensemble, before this fit.
     """
     _, level, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    last = rounds == rounds.max()
-    weights = 1 / len(scores) + 1 / (len(counts) * counts[level]) + last / last.sum()
-    return np.asarray(weights / 3)
+    last, squares = rounds == rounds.max(), errors**2
+    unlearnt = squares / squares.sum() if squares.any() else 1 / len(scores)
+    return np.asarray((1 / len(scores) + 1 / (len(counts) * counts[level]) + last / last.sum() + unlearnt) / 4)
 
 
 def fit(
@@ -144,14 +150,16 @@ class _Regression(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def foresight(ensemble: Ensemble, sequences: np.ndarray, scores: np.ndarray) -> float | None:
-    """Spearman's rank correlation of the members' mean with scores (N,) that they have not seen; None where either stands still."""
-    if len(scores) < 2:
+def mean_score(ensemble: Ensemble, sequences: np.ndarray) -> np.ndarray:
+    """(N, L) -> (N,) standardised scores, the members' mean."""
+    return np.asarray(np.mean([ensemble.score(member, sequences) for member in range(ensemble.members)], axis=0))
+
+
+def rank_correlation(foreseen: np.ndarray, scores: np.ndarray) -> float | None:
+    """Spearman's, of two (N,); None where either stands still."""
+    if len(scores) < 2 or np.ptp(foreseen) == 0 or np.ptp(scores) == 0:
         return None
-    mean = np.mean([ensemble.score(member, sequences) for member in range(ensemble.members)], axis=0)
-    if np.ptp(mean) == 0 or np.ptp(scores) == 0:
-        return None
-    return float(spearman_corrcoef(torch.from_numpy(mean).double(), torch.from_numpy(scores)))
+    return float(spearman_corrcoef(torch.from_numpy(foreseen).double(), torch.from_numpy(scores)))
 
 
 def seed_of(random_seed: int, part: str) -> int:

@@ -25,7 +25,8 @@ class Evolution:
     min_distance: int = 2
     """Hamming distance that candidates of one member keep from each other."""
     explore: float = 0.2
-    """Share of the candidates that are random children of the best labelled sequences, judged by nobody."""
+    """Share of the candidates that are random children of the best labelled sequences, judged by nobody; up to half of them try one
+    transition each that no feasible sequence has shown yet."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError naming the setting and its value."""

@@ -1,6 +1,6 @@
 """Searching a surrogate: what children are made of, what candidates keep to, and that a judge's optimum is found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -52,12 +52,22 @@ def test_what_the_labels_say():
     rows = np.array([[0, 1, 2], [0, 2, 1], [1, 1, 1], [2, 0, 0]], dtype=np.int16)
     known = Known.of(rows, np.array([1.0, 0.6, 0.2, -np.inf]), 3)
     assert len(known.pool) == 3
-    assert sorted(zip(*np.nonzero(known.transitions), strict=True)) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]
+    assert sorted(zip(*np.nonzero(known.seen), strict=True)) == [(0, 1), (0, 2), (1, 1), (1, 2), (2, 1)]
+    assert not known.forbidden.any()  # 2 0 0 has two new transitions: either may be the fault
     assert known.feasible(np.array([[0, 2, 1], [2, 0, 1]])).tolist() == [True, False]
     assert row_keys(rows).tolist() == known.labeled.tolist()  # the infeasible one too: it is paid for
     # fewer than 100 good ones: all three feasible sequences count
     assert known.untried[0] == pytest.approx([1 / np.sqrt(3), 1 / np.sqrt(2), 1])
     assert known.novelty(np.array([[0, 0, 0]])) == pytest.approx([(1 / np.sqrt(3) + 2) / 3])
+
+
+def test_an_infeasible_sequence_with_one_new_transition_shows_that_it_is_forbidden():
+    rows = np.array([[0, 1, 2], [0, 2, 1], [0, 1, 0]], dtype=np.int16)
+    known = Known.of(rows, np.array([1.0, 0.6, -np.inf]), 3)
+    assert np.argwhere(known.forbidden).tolist() == [[1, 0]]
+    # 1 0 is known, 1 1 and 2 2 are tried by the first rows that try nothing else new
+    asked = np.array([[0, 1, 0], [0, 1, 1], [1, 1, 2], [1, 1, 1], [2, 2, 0], [0, 2, 2], [0, 1, 2]])
+    assert known.tests(asked).tolist() == [1, 5]
 
 
 def test_only_sequences_at_least_half_as_good_as_the_best_have_tried_an_element():
@@ -66,24 +76,31 @@ def test_only_sequences_at_least_half_as_good_as_the_best_have_tried_an_element(
     assert known.untried == pytest.approx(np.array([[1 / np.sqrt(151), 1]] * 2))
 
 
-def test_children_keep_to_seen_transitions_and_to_their_ancestors():
-    rows = sequences(30)[:, :] % 3
+def test_children_have_their_parents_ancestors():
     sources = np.arange(30)[:, None].repeat(L, axis=1).astype(np.int16)
-    known = known_of(rows)
-    pool = Pool(rows, sources)
-    only = np.zeros(30)
+    pool, only = Pool(sequences(30), sources), np.zeros(30)
     only[[4, 7]] = 0.5
-    kids = children(pool, only, 2000, known, num_states=V, rng=np.random.default_rng(0))
-    assert 0 < len(kids) < 2000
-    assert known.feasible(kids.sequences).all()
+    kids = children(pool, only, 2000, num_states=V, rng=np.random.default_rng(0))
+    assert len(kids) == 2000
     assert set(kids.sources[:, 0].tolist()) == {4, 7}
+
+
+def test_candidates_keep_to_seen_transitions_but_for_tests_of_one():
+    rows = sequences(400) % 4  # a fifth element is known of nobody
+    rows[:10, 5] = 4
+    known = known_of(rows)
+    assert 9 < known.seen.sum() < 25
+    found, facts = search(known, rows[:0], count=100, explore=0.4)
+    unseen = (~known.seen[found.sequences[:, :-1], found.sequences[:, 1:]]).sum(axis=1)
+    assert not unseen[:60].any()
+    assert facts["tests"] == (unseen[60:] == 1).sum() > 0
+    assert unseen.max() == 1
 
 
 def test_a_part_is_moved_rotated_and_redrawn():
     """A sequence without repeats shows what was done to it."""
     rows = np.arange(8, dtype=np.int16)[None]
-    known = Known(Pool(rows, rows), row_keys(rows), np.ones((8, 8), dtype=bool), np.ones((8, 8)))
-    kids = children(Pool(rows, rows), np.ones(1), 20000, known, num_states=8, rng=np.random.default_rng(0)).sequences
+    kids = children(Pool(rows, rows), np.ones(1), 20000, num_states=8, rng=np.random.default_rng(0)).sequences
     found = {tuple(kid) for kid in kids.tolist()}
     assert (0, 2, 3, 4, 1, 5, 6, 7) in found  # an element deleted, the rest moves up, and inserted again
     assert (0, 4, 1, 2, 3, 5, 6, 7) in found
@@ -122,7 +139,7 @@ def test_without_generations_it_is_the_choice_among_proposals():
     better[np.arange(30), np.arange(30) % L] = (better[np.arange(30), np.arange(30) % L] + 1 + np.arange(30) // L) % V
     known = known_of(np.concatenate([rows, sequences(400, 5)]))  # every transition seen
     found, facts = search(known, better, 20, generations=0, restarts=0, min_distance=1, explore=0.0, novelty=[0.0])
-    assert facts == {"guided": 20, "proposed": 20, "explored": 0}
+    assert facts == {"guided": 20, "proposed": 20, "explored": 0, "tests": 0}
     assert np.isin(row_keys(found.sequences), row_keys(better)).all()
 
 
@@ -144,7 +161,7 @@ def test_a_small_space_is_exhausted_and_no_more():
             return np.zeros(len(rows), dtype=np.float32)
 
     known = Known.of(space[:6], np.ones(6), 2)
-    known = Known(known.pool, known.labeled, np.ones((2, 2), dtype=bool), known.untried)
+    known = replace(known, seen=np.ones((2, 2), dtype=bool))
     settings = Evolution(generations=2, restarts=0, population=50, min_distance=1)
     empty = Pool(space[:0], space[:0])
     found, _ = candidates(Flat(), settings, known, empty, 100, num_states=2, random_seed=0)
