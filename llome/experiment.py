@@ -209,6 +209,11 @@ def _check_surrogate(experiment: Experiment, where: str) -> None:
             f"{where}: the key 'surrogate' is missing, but {experiment.filter} has evolve, which searches one;"
             " add surrogate: configs/surrogate/small.yaml, or take a filter without evolve"
         )
+    if evolves and experiment.analyze:
+        raise ConfigError(
+            f"{where}: analyze: what an analysis compares is drawn by likelihood, but {experiment.filter} evolves others;"
+            " leave analyze out, or take a filter without evolve"
+        )
     if experiment.surrogate is not None and not evolves:
         raise ConfigError(
             f"{where}: surrogate: {experiment.surrogate} would be fitted and never used, since {experiment.filter} has no"

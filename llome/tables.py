@@ -260,6 +260,15 @@ class Proposals(Table):
     parsed: np.ndarray
     """(N,) bool, well-formed, of the right length and in range."""
 
+    @property
+    def starts(self) -> np.ndarray:
+        """(N,) for each row, the row of the lowest step of its trajectory; what that one edited has a label."""
+        order = np.lexsort((self.step, self.trajectory))
+        _, first, inverse = np.unique(self.trajectory[order], return_index=True, return_inverse=True)
+        rows = np.empty(len(order), dtype=np.int64)
+        rows[order] = order[first][inverse]
+        return rows
+
 
 @dataclass(frozen=True)
 class Selected(Table):

@@ -62,13 +62,13 @@ rule surrogate:
     benchmark:
         ROUND / "benchmarks" / "surrogate.tsv"
     params:
-        parent=lambda wc, input: f"--parent {shlex.quote(str(Path(input.parent).parent))}" if input.parent else "",
+        parent=lambda wc, input: f" --parent {shlex.quote(str(Path(input.parent).parent))}" if input.parent else "",
         out=subpath(output[0], parent=True),
         seed=stage_seed("surrogate"),
     message:
         told("r{wildcards.rep} {wildcards.history}: fitting the surrogate")
     shell:
-        "llome surrogate --config {input.config:q} {params.parent} --labeled {input.labeled:q} --out {params.out:q}"
+        "llome surrogate --config {input.config:q}{params.parent} --labeled {input.labeled:q} --out {params.out:q}"
         " --random_seed {params.seed} > {log:q} 2>&1"
 
 
@@ -86,13 +86,13 @@ rule filter:
         ROUND / "benchmarks" / "filter.tsv"
     params:
         surrogate=lambda wc, input: (
-            f"--surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""
+            f" --surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""
         ),
         seed=stage_seed("filter"),
     message:
         told("r{wildcards.rep} {wildcards.history}: choosing candidates")
     shell:
-        "llome filter --config {input.config:q} --proposals {input.proposals:q} {params.surrogate}"
+        "llome filter --config {input.config:q} --proposals {input.proposals:q}{params.surrogate}"
         " --labeled {input.labeled:q} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
 
 

@@ -261,3 +261,19 @@ def test_the_oracle_schema_names_the_arguments_of_the_constructor() -> None:
 def test_shipped_oracles_are_valid(path: Path) -> None:
     (Path.cwd() / "oracle.yaml").write_text(path.read_text())
     assert check_experiment(GOOD, "x").oracle == "oracle.yaml"
+
+
+def test_a_filter_that_evolves_and_a_surrogate_need_each_other(root, monkeypatch):
+    monkeypatch.chdir(root)
+    settings = yaml.safe_load(Path("configs/experiments/tiny_evolved.yaml").read_text())
+    assert check_experiment(settings, "x.yaml").as_dict()["surrogate"] == "configs/surrogate/tiny.yaml"
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml: the key 'surrogate' is missing, but configs/filter/tiny_evolved\.yaml has evolve"
+    ):
+        check_experiment({key: value for key, value in settings.items() if key != "surrogate"}, "x.yaml")
+    with pytest.raises(
+        ConfigError, match=r"would be fitted and never used, since configs/filter/tiny\.yaml has no evolve"
+    ):
+        check_experiment(settings | {"filter": "configs/filter/tiny.yaml"}, "x.yaml")
+    with pytest.raises(ConfigError, match=r"x\.yaml: analyze: what an analysis compares is drawn by likelihood"):
+        check_experiment(settings | {"analyze": True}, "x.yaml")

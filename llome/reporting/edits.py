@@ -38,7 +38,8 @@ def original_scores(
     """The score of the original sequence of each labelled edit: where the trajectory began that wrote it.
 
     The edit is the proposal with the sequence and the source of the selected row. Several trajectories may hold it; the first row of
-    the table counts. A trajectory's original is the source of its lowest step. The paper says "the original sequence" (caption of
+    the table counts. A trajectory's original is the source of its lowest step. Where candidates were evolved, the source of one is the
+    labelled sequence that it descends from, and its original. The paper says "the original sequence" (caption of
     figure 11) and not which; this is the reading that needs no label beyond those there are.
 
     Args:
@@ -62,21 +63,19 @@ def original_scores(
     sequence, source = chosen.sequence[rows], chosen.source[rows]
     pairs = (np.concatenate([a, b], axis=1) for a, b in ((sequence, source), (proposed.sequence, proposed.source)))
     rows = first_rows(*map(row_keys, pairs))
-    refuse(rows < 0, sequence, f"{selected_file} has a candidate", f"{proposals_file} does not hold with its source")
-    original = proposed.source[first_of_trajectory(proposed)[rows]]
+    evolved = (rows < 0) & ("evolve" in chosen.meta.settings)
+    refuse(
+        (rows < 0) & ~evolved,
+        sequence,
+        f"{selected_file} has a candidate",
+        f"{proposals_file} does not hold with its source",
+    )
+    original = source.copy()
+    original[~evolved] = proposed.source[proposed.starts[rows[~evolved]]]
     known = np.concatenate([table.sequence for _, table in before])
     rows = first_rows(row_keys(original), row_keys(known))
     refuse(rows < 0, original, f"{proposals_file} starts a trajectory from", f"none of {files} has a label of")
     return np.concatenate([table.score for _, table in before])[rows]
-
-
-def first_of_trajectory(proposals: Proposals) -> np.ndarray:
-    """(N,) for each proposal, the row of the lowest step of its trajectory."""
-    order = np.lexsort((proposals.step, proposals.trajectory))
-    _, first, inverse = np.unique(proposals.trajectory[order], return_index=True, return_inverse=True)
-    rows = np.empty(len(order), dtype=np.int64)
-    rows[order] = order[first][inverse]
-    return rows
 
 
 def first_rows(keys: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ With `evolve` they are not drawn, but evolved on a surrogate (llome.surrogate.ev
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,10 @@ def filter_proposals(
         domain = same_problem(
             [(str(proposals), table.meta), *((str(p), t.meta) for p, t in zip(labeled, past, strict=True))]
         )
+        if evolve is not None:
+            table = replace(
+                table, source=table.source[table.starts]
+            )  # a source has a label, whatever is made of the proposal
         parsed = table.take(table.parsed)
         order = np.argsort(-parsed.logp_mean, kind="stable")
         unique = parsed.take(np.sort(order[np.unique(row_keys(parsed.sequence[order]), return_index=True)[1]]))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,13 @@ def test_files_that_do_not_belong_together_are_refused(
 ) -> None:
     with pytest.raises(TableError, match=message):
         originals(labels, chosen, proposed)
+
+
+def test_what_was_evolved_is_measured_from_the_labelled_sequence_that_it_descends_from() -> None:
+    """A proposal chosen as it was written still counts from where its trajectory began."""
+    proposed = proposals(("111", "001", 0, 0), ("112", "111", 0, 1))
+    edits = selected(("112", "111"), ("344", "002"))
+    evolved = Selected(replace(META, settings={"evolve": {"generations": 8}}), *list(vars(edits).values())[1:])
+    assert originals(labeled(s112=1.0, s344=1.0), evolved, proposed) == [0.25, 0.5]
+    with pytest.raises(TableError, match=r"has a candidate \[3, 4, 4\], which proposals does not hold"):
+        originals(labeled(s112=1.0, s344=1.0), edits, proposed)

@@ -14,7 +14,7 @@ import numpy as np
 from llome.reporting.analysis.bins import DISTANCES, LIKELIHOODS, as_json, bin_means, distance_bins, likelihood_bins
 from llome.reporting.analysis.scored import Matched
 from llome.reporting.curves import zero_infeasible
-from llome.reporting.edits import first_of_trajectory, rewards
+from llome.reporting.edits import rewards
 from llome.tables import Proposals
 
 
@@ -28,7 +28,7 @@ def build_facts(proposals: Proposals, matched: Matched, scores: np.ndarray) -> d
     """
     rows = np.flatnonzero(proposals.parsed)
     score, source_score = scores[matched.proposal[rows]], scores[matched.source]
-    reward = rewards(source_score[first_of_trajectory(proposals)][rows], score)
+    reward = rewards(source_score[proposals.starts][rows], score)
     likeliest = np.full(len(scores), -np.inf)
     np.maximum.at(likeliest, matched.proposal[rows], proposals.logp_mean[rows])
     distinct = matched.distinct
