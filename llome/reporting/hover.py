@@ -23,16 +23,20 @@ _SIZE = 9
 
 
 def add_points(axes: Axes, plot: Plot, members: Sequence[Series], gid: str) -> list[str]:
-    """Lay invisible markers named `gid` over the points of `members`, the first on top; the axes' limits must stand.
+    """Lay invisible markers named `gid` over the points of `members`; the axes' limits must stand.
 
-    Returns the title of each, in the order in which they are drawn.
+    Returns the title of each, in the order in which they are drawn; points of several series in one place, such as the seeds that
+    they share, have one title.
     """
-    points = [point for series in reversed(members) for point in _told(plot, series)]
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    shown = [(x, y, title) for x, y, title in points if left <= x <= right and low <= y <= high]
+    shown: dict[tuple[float, float], list[str]] = {}
+    for series in members:
+        for x, y, title in _told(plot, series):
+            if left <= x <= right and low <= y <= high:
+                shown.setdefault((x, y), []).append(title)
     axes.plot(
-        [x for x, _, _ in shown],
-        [y for _, y, _ in shown],
+        [x for x, _ in shown],
+        [y for _, y in shown],
         linestyle="none",
         marker="o",
         markersize=_SIZE,
@@ -44,7 +48,7 @@ def add_points(axes: Axes, plot: Plot, members: Sequence[Series], gid: str) -> l
         scaley=False,
         gid=gid,
     )
-    return [title for _, _, title in shown]
+    return ["\n\n".join(titles) for titles in shown.values()]
 
 
 def add_titles(svg: str, gid: str, titles: Sequence[str]) -> str:

@@ -35,27 +35,28 @@ def plot_of(*series: Series, steps: bool = True, percent: bool = False, whole: b
 
 
 def test_points_tell_method_evaluations_and_value() -> None:
-    genetic = Series("GA", 0, [Line(0, X, np.array([1.0, 0.75, 0.5]))], None)
+    genetic = Series("GA", 0, [Line(0, X, np.array([1.0, 0.75, 0.25]))], None)
     lines = [Line(0, X, np.array([1.0, 0.75, 0.5])), Line(1, X, np.array([1.0, 0.25, 0.25]))]
     band = Band(X, np.array([1.0, 0.5, 0.375]), np.array([0.0, 0.5, 0.25]))
     found = titles(draw(plot_of(genetic, Series("LLOME <sft5>", 1, lines, band))))
     mean = "LLOME <sft5>, mean of 2 replicates\ncounted evaluations:"
     assert set(found) == {
-        "GA\ncounted evaluations: 1,000\nregret: 1",
         "GA\ncounted evaluations: 12,000\nregret: 0.75",
-        "GA\ncounted evaluations: 20,000\nregret: 0.5",
-        f"{mean} 1,000\nregret: 1 ± 0",
+        "GA\ncounted evaluations: 20,000\nregret: 0.25",
+        f"GA\ncounted evaluations: 1,000\nregret: 1\n\n{mean} 1,000\nregret: 1 ± 0",  # in one place
         f"{mean} 12,000\nregret: 0.5 ± 0.5",
         f"{mean} 20,000\nregret: 0.375 ± 0.25",
     }
     # over the points: equal steps of evaluations and of regret are equal lengths
-    told = ("1,000\nregret: 1", "12,000\nregret: 0.75", "20,000\nregret: 0.5")
-    (x1, y1), (x12, y12), (x20, y20) = (found[f"GA\ncounted evaluations: {text}"] for text in told)
+    at = {text.split("evaluations: ")[-1]: place for text, place in found.items()}
+    (x1, y1), (x12, y12), (x20, y20) = (
+        at[text] for text in ("1,000\nregret: 1 ± 0", "12,000\nregret: 0.75", "20,000\nregret: 0.25")
+    )
+    assert x1 < x12 < x20
     assert (x12 - x1) / 11 == pytest.approx((x20 - x12) / 8, rel=1e-4)
-    assert x20 > x12
-    assert y12 - y1 == pytest.approx(y20 - y12, rel=1e-4)
-    assert y20 > y12  # lower regret, further down
-    assert found[f"{mean} 12,000\nregret: 0.5 ± 0.5"] == pytest.approx((x12, y20), abs=1e-3)
+    assert y1 < y12 < y20  # lower regret, further down
+    assert 2 * (y12 - y1) == pytest.approx(y20 - y12, rel=1e-4)
+    assert at["12,000\nregret: 0.5 ± 0.5"] == pytest.approx((x12, (y12 + y20) / 2), abs=1e-3)
 
 
 def test_gaps_have_no_title_and_shares_are_told_as_they_are_drawn() -> None:
