@@ -110,9 +110,9 @@ def claim_section(findings: Sequence[Finding], lacking: Sequence[str]) -> list[s
 
 
 _NOTE = (
-    "Claims of section 5 of arXiv 2410.22296, in our words. Methods are compared replicate by replicate, scores at the last count of"
-    " evaluations that both have reached. Yes or no: the mean difference is beyond two standard errors. One replicate is seen once and"
-    " decides nothing."
+    "Claims of section 5 of arXiv 2410.22296, in our words. Methods are compared replicate by replicate: scores at the last count of"
+    " evaluations that both have reached, shares and rewards of policies over as many rounds of each. Yes or no: the mean difference is"
+    " beyond two standard errors. One replicate is seen once and decides nothing."
 )
 
 

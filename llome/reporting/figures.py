@@ -69,7 +69,11 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
             for i, name in enumerate(plot.variants)
             if name
         ]
-        _add_legend(figure, panels, variants)
+        if plot.own_legend:
+            for axes in panels:
+                axes.legend(loc="lower left", frameon=False, fontsize=8, handlelength=1.5, borderaxespad=0.1)
+        else:
+            _add_legend(figure, panels, variants)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     svg = text.getvalue()

@@ -73,6 +73,8 @@ class Plot:
     """The horizontal axis counts something; else it holds shares."""
     own_x: bool = False
     """Each panel has a horizontal axis of its own; else all have the same."""
+    own_legend: bool = False
+    """Each panel has a legend of its own, of lines that no other has; else one stands above all."""
 
     @property
     def panels(self) -> dict[str, list[Series]]:

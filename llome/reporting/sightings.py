@@ -6,7 +6,7 @@ Every function takes the run and what was analysed of it, and gives None where t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,9 +77,10 @@ def _shown(run: Run, score: float) -> str:
 
 
 def more(fact: Callable[[Chain], float | None], what: str, a: str, b: str, run: Run, analyses: Analyses) -> Seen | None:
-    """A fact of `a`'s chains above that of `b`'s."""
+    """A fact of `a`'s chains above that of `b`'s, of two policies over as many rounds of each."""
     (a_label, ours), (b_label, theirs) = chains_of(run, a), chains_of(run, b)
-    pairs = [(fact(ours[n]), fact(theirs[n])) for n in sorted(ours.keys() & theirs.keys())]
+    both = [_as_long(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
+    pairs = [(fact(x), fact(y)) for x, y in both]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]
     if not known:
         return None
@@ -87,6 +88,14 @@ def more(fact: Callable[[Chain], float | None], what: str, a: str, b: str, run: 
     pattern = ".3f" if "reward" in what else ".1%"
     text = f"{what}: {a_label} {first:{pattern}}; {b_label} {second:{pattern}}"
     return Seen(text, [x - y for x, y in known])
+
+
+def _as_long(a: Chain, b: Chain) -> tuple[Chain, Chain]:
+    """Two chains with as many rounds as the shorter one; a genetic algorithm has none, and leaves the other as it is."""
+    if not a.rounds or not b.rounds:
+        return a, b
+    rounds = min(len(a.rounds), len(b.rounds))
+    return replace(a, rounds=a.rounds[:rounds]), replace(b, rounds=b.rounds[:rounds])
 
 
 def feasible_trend(method: str, sign: int, run: Run, analyses: Analyses) -> Seen | None:
@@ -106,15 +115,19 @@ def feasible_trend(method: str, sign: int, run: Run, analyses: Analyses) -> Seen
 
 
 def alone_at_the_optimum(method: str, others: Sequence[str], run: Run, analyses: Analyses) -> Seen | None:
-    """In an ended replicate, `method` found the optimum and none of `others` did."""
+    """In a replicate where all have ended, `method` found the optimum and none of `others` did."""
     label, ours = chains_of(run, method)
-    rest = {name: chains for name, chains in (chains_of(run, other) for other in others) if chains}
-    ended = [c for _, c in sorted(ours.items()) if c.ended]
+    rest = {name: chains for name, chains in (chains_of(run, other) for other in others) if name}
+    ended = [
+        c
+        for n, c in sorted(ours.items())
+        if c.ended and all(n in chains and chains[n].ended for chains in rest.values())
+    ]
     if run.optimum is None or not ended or not rest:
         return None
     told = [(label, ours), *rest.items()]
     text = "; ".join(f"{name} in {sum(c.final for c in chains.values())} of {len(chains)}" for name, chains in told)
-    lone = [c.final and not any(n[c.replicate].final for n in rest.values() if c.replicate in n) for c in ended]
+    lone = [c.final and not any(chains[c.replicate].final for chains in rest.values()) for c in ended]
     return Seen(f"found the optimum: {text}", [1.0 if yes else -1.0 for yes in lone])
 
 

@@ -95,6 +95,24 @@ def test_panels_and_variants() -> None:
     assert len(rows) == 1 + 8 * 3
 
 
+def test_panels_with_axes_and_legends_of_their_own() -> None:
+    series = [
+        Series(f"{name} = {n * scale}", n, [Line(0, np.array([0, scale]), np.array([1.0, 0.5]))], None, panel=name)
+        for name, scale in (("L", 64), ("c", 2))
+        for n in (1, 2)
+    ]
+    plot = Plot("fig10", "T", "", "value", "regret", series, top=1.0, own_x=True, own_legend=True)
+    texts = re.findall(r">([^<>\n]+)</text>", draw(plot))
+    # each panel: its ticks, then its title and its legend
+    titles = [i for i, text in enumerate(texts) if text in ("L", "c")]
+    assert [text for text in texts if " = " in text] == ["L = 64", "L = 128", "c = 2", "c = 4"]
+    assert texts[titles[0] + 1 : titles[0] + 3] == ["L = 64", "L = 128"]
+    assert "50" in texts[: titles[0]]
+    assert "50" not in texts[titles[0] :]
+    shared = re.findall(r">([^<>\n]+)</text>", draw(Plot("fig10", "T", "", "value", "regret", series, top=1.0)))
+    assert shared.count("50") == 2
+
+
 def test_shares_on_the_horizontal_axis_and_counts() -> None:
     line = Line(
         0, np.array([0.0, 0.025, 0.575]), np.array([1.0, 0.5, 0.0]), np.array([0.0, 0.25, np.nan]), np.array([9, 4, 1])

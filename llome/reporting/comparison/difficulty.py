@@ -22,7 +22,7 @@ from llome.reporting.runs import Chain
 from llome.reporting.sightings import Seen
 
 SYMBOLS = {"num_states": "V", "dim": "L", "num_motifs": "c", "motif_length": "k", "quantization": "q"}
-NAMES = {"V": "states", "L": "length", "c": "motifs", "k": "motif length", "q": "quantization"}
+NAMES = {"V": "states", "L": "length", "c": "number of motifs", "k": "motif length", "q": "quantization"}
 _OTHERS = ("epistasis_factor", "noise_std")
 
 
@@ -89,6 +89,8 @@ def build_difficulty_plots(
         " Lines: mean of the replicates; bands: two standard errors; thin lines: each replicate." if several else ""
     )
     one = "in each panel one setting of the function is varied and the others stay"
+    if _one_each(ladders):
+        one += "; every value is one drawn function, and another draw may be easier or harder"
     plots = [
         Plot(
             "fig10",
@@ -99,6 +101,7 @@ def build_difficulty_plots(
             curves,
             top=optimum,
             steps=True,
+            own_legend=True,
         ),
         Plot(
             "fig10_last",
@@ -113,6 +116,10 @@ def build_difficulty_plots(
         ),
     ]
     return [plot for plot in plots if plot.series]
+
+
+def _one_each(ladders: Sequence[Ladder]) -> bool:
+    return all(len(variants) == 1 for ladder in ladders for variants in ladder.steps.values())
 
 
 def _ends(ladder: Ladder, name: str, colour: int) -> Series | None:
@@ -175,6 +182,7 @@ def difficulty_claims(ladders: Sequence[Ladder]) -> list[Finding]:
         least, *_, most = regrets
         pairs = list(zip(regrets[least], regrets[most], strict=False))
         told = "; ".join(f"{ladder.symbol} = {value}: regret {np.mean(found):.3f}" for value, found in regrets.items())
+        told += " (one function each)" * _one_each([ladder])
         gains = [high - low for low, high in pairs]
         spans[ladder.symbol] = (told, gains)
         if ladder.symbol in ("L", "c", "k"):
