@@ -24,7 +24,7 @@ from llome.variants import expand_variants
 
 POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
-_LATER = ("variant", *POLICY, "hours", "surrogate", "analyze", "baseline", "rivals")
+_LATER = ("variant", *POLICY, "values", "hours", "surrogate", "analyze", "baseline", "rivals")
 """Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
@@ -38,6 +38,7 @@ class Experiment:
     seed: str
     base: str | None = None
     train: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
     refine: str | None = None
     filter: str | None = None
     surrogate: str | None = None
@@ -167,6 +168,13 @@ def check_experiment(settings: Any, where: str) -> Experiment:
     _check_policy(experiment, where)
     _check_schedules(experiment, where)
     Searches(experiment.tune, experiment.histories).check(where)
+    for objective in experiment.values:
+        if objective not in experiment.train:
+            raise ConfigError(
+                f"{where}: values: train has no YAML for {objective!r} to differ from{nearest(objective, experiment.train)}"
+            )
+        if objective in experiment.tune:
+            raise ConfigError(f"{where}: values and tune both set {objective}; leave one of them out")
     for key, file in _files(experiment):
         if not Path(file).is_file():
             raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
@@ -238,7 +246,12 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
 
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
     named = [(key, getattr(experiment, key)) for key in ("oracle", "seed", "base", "refine", "filter", "surrogate")]
-    for key, entries in (("train", experiment.train), ("tune", experiment.searches), ("rivals", experiment.rivals)):
+    for key, entries in (
+        ("train", experiment.train),
+        ("values", experiment.values),
+        ("tune", experiment.searches),
+        ("rivals", experiment.rivals),
+    ):
         named += [(f"{key}.{entry}", file) for entry, file in entries.items()]
     return [(key, file) for key, file in named if file is not None]
 

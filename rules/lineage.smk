@@ -100,9 +100,10 @@ def training_tables(wc):
 
 
 def chosen_values(wc):
-    """The values that a search has chosen for the round's objective, where the experiment has one."""
-    source = EXPERIMENTS[wc.run].values_from(paths.objective(wc.history))
-    return [] if source is None else LAYOUTS[wc.run].search(source) / "values.yaml"
+    """The values in which the round's objective differs from its YAML: those given, or those that a search has chosen, if any."""
+    experiment, objective = EXPERIMENTS[wc.run], paths.objective(wc.history)
+    source = experiment.values_from(objective)
+    return experiment.values.get(objective, []) if source is None else LAYOUTS[wc.run].search(source) / "values.yaml"
 
 
 def searched_from(wc):

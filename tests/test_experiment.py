@@ -238,14 +238,15 @@ def test_stage_seeds_differ_by_replicate_history_and_stage() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parent.parent.glob("configs/experiments/*.yaml")), ids=lambda p: p.stem
+    "path", sorted(Path(__file__).parent.parent.glob("configs/experiments/**/*.yaml")), ids=lambda p: p.stem
 )
 def test_shipped_experiments_are_valid(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
     experiments, written = load_experiments(path), yaml.safe_load(path.read_text())
-    assert {experiment.name for experiment in experiments.values()} == {path.stem}
+    (name,) = {experiment.name for experiment in experiments.values()}
+    assert name == "_".join(path.relative_to(root / "configs/experiments").with_suffix("").parts)
     if "variants" not in written:
-        assert experiments[path.stem].as_dict().keys() - {"tune"} == written.keys() - {"tune"}
+        assert experiments[name].as_dict().keys() - {"tune"} == written.keys() - {"tune"}
 
 
 def test_the_oracle_schema_names_the_arguments_of_the_constructor() -> None:
@@ -277,3 +278,18 @@ def test_a_filter_that_evolves_and_a_surrogate_need_each_other(root, monkeypatch
         check_experiment(settings | {"filter": "configs/filter/tiny.yaml"}, "x.yaml")
     with pytest.raises(ConfigError, match=r"x\.yaml: analyze: what an analysis compares is drawn by likelihood"):
         check_experiment(settings | {"analyze": True}, "x.yaml")
+
+
+def test_values_need_an_objective_of_their_own(root, monkeypatch):
+    monkeypatch.chdir(root)
+    settings = yaml.safe_load(Path("configs/experiments/objectives.yaml").read_text())
+    assert check_experiment(settings, "x.yaml").as_dict()["values"] == {"control": "configs/values/control.yaml"}
+    file = "configs/values/control.yaml"
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml: values: train has no YAML for 'controll' to differ from, did you mean 'control'"
+    ):
+        check_experiment(settings | {"values": {"controll": file}}, "x.yaml")
+    with pytest.raises(ConfigError, match=r"x\.yaml: values and tune both set marge"):
+        check_experiment(settings | {"values": {"marge": file}}, "x.yaml")
+    with pytest.raises(ConfigError, match=r"values\.control: there is no file configs/values/contrl\.yaml"):
+        check_experiment(settings | {"values": {"control": "configs/values/contrl.yaml"}}, "x.yaml")

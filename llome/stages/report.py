@@ -76,6 +76,7 @@ def _report_one(experiment: Path, results: Path) -> None:
         settings.seed,
         settings.base,
         *settings.train.values(),
+        *settings.values.values(),
         settings.refine,
         settings.filter,
         *settings.searches.values(),

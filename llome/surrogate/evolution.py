@@ -22,7 +22,7 @@ ELITES = 300
 STARTERS = 200
 """Labelled sequences, and as many proposals, that a restarted search starts from."""
 REACH = 4
-"""Positions that a part moves at most."""
+"""Positions that a part moves at most, one time in two that it moves."""
 MUTATIONS = (0.15, 0.45, 0.25, 0.15)
 """Probabilities of 0, 1, 2 and 3 redrawn elements a child."""
 
@@ -116,8 +116,9 @@ class Known:
 def children(pool: Pool, weights: np.ndarray, count: int, *, num_states: int, rng: np.random.Generator) -> Pool:
     """`count` children of parents drawn by `weights` (N,), feasible or not.
 
-    Half of them get a part of another parent, every second time moved by up to `REACH` positions; a seventh have a part of their own
-    rotated by one position, as an insertion and a deletion do; then up to three elements are redrawn.
+    Half of them get a part of another parent, where it stood, or moved by up to `REACH` positions or half the length; a quarter have a
+    part of their own rotated, by one position, as an insertion and a deletion do, or by any number, so that two parts change places; then
+    up to three elements are redrawn.
     """
     length = pool.sequences.shape[1]
     places = np.arange(length)
@@ -125,22 +126,20 @@ def children(pool: Pool, weights: np.ndarray, count: int, *, num_states: int, rn
     kids = pool.sequences[first]
     kind = rng.random(count)
     begin, span = rng.integers(0, length, count), rng.integers(2, max(3, length // 2) + 1, count)
-    moved = np.where(rng.random(count) < 0.5, rng.integers(-REACH, REACH + 1, count), 0)
+    reach = np.array([0, REACH, length // 2])[rng.choice(3, count, p=[0.5, 0.25, 0.25])]
+    moved = rng.integers(-reach, reach + 1)
     origin = places - moved[:, None]
     inside = (places >= begin[:, None]) & (places < (begin + span)[:, None]) & (origin >= 0) & (origin < length)
     given = np.take_along_axis(pool.sequences[second], origin.clip(0, length - 1), axis=1)
     kids = np.where(inside & (kind < 0.5)[:, None], given, kids)
-    ends = rng.integers(0, length, (count, 2))
-    low, high = ends.min(axis=1)[:, None], ends.max(axis=1)[:, None]
-    left = (ends[:, 0] < ends[:, 1])[:, None]
-    rotated = np.where(
-        (places >= low) & (places <= high),
-        np.where(left, np.where(places == high, low, places + 1), np.where(places == low, high, places - 1)),
-        places,
-    )
-    kids = np.where(((kind >= 0.5) & (kind < 0.65))[:, None], np.take_along_axis(kids, rotated, axis=1), kids)
+    low, high = np.sort(rng.integers(0, length, (2, count)), axis=0)
+    size = (high - low + 1)[:, None]
+    turn = np.where(rng.random(count) < 0.5, rng.choice([-1, 1], count), rng.integers(0, high - low + 1))
+    rotated = low[:, None] + (places - low[:, None] + turn[:, None]) % size
+    rotated = np.where((places >= low[:, None]) & (places <= high[:, None]), rotated, places)
+    kids = np.where(((kind >= 0.5) & (kind < 0.75))[:, None], np.take_along_axis(kids, rotated, axis=1), kids)
     redrawn = rng.choice(len(MUTATIONS), count, p=MUTATIONS)
-    redrawn[(kind >= 0.65) & (redrawn == 0)] = 1  # no mere copies
+    redrawn[(kind >= 0.75) & (redrawn == 0)] = 1  # no mere copies
     for number in range(1, len(MUTATIONS)):
         rows = np.flatnonzero(redrawn >= number)
         kids[rows, rng.integers(0, length, len(rows))] = rng.integers(0, num_states, len(rows))
