@@ -321,7 +321,7 @@ def test_summaries_made_before_there_were_rewards(experiment: Path, capsys: pyte
     assert main(["report", "--experiment", str(experiment)]) == 0
     assert re.search(r"LLOME sft2 .* 37.5% +- +- +75\n", capsys.readouterr().out)
     text = Path("results/pencil/report/report.html").read_text()
-    assert "Fig. 11" not in text
+    assert "paper Fig. 11" not in text
     assert "<td>\u2013</td><td>\u2013</td><td>\u2013</td><td>0.125</td>" in text
     assert not Path("results/pencil/report/fig11a.csv").exists()
 
