@@ -101,7 +101,7 @@ def claim_section(findings: Sequence[Finding], lacking: Sequence[str]) -> list[s
     """The table as a section of a page; nothing where nothing was found."""
     if not findings:
         return []
-    more = f" This run does not speak to: {'; '.join(lacking)}." if lacking else ""
+    more = f" This run does not speak, or not yet, to: {'; '.join(lacking)}." if lacking else ""
     return [
         "<section><h2>The paper says, we see</h2>",
         table(claim_cells(findings), "prose"),

@@ -14,7 +14,7 @@ import numpy as np
 from llome import paths
 from llome.reporting.curves import average_rounds
 from llome.reporting.findings import schedule_label
-from llome.reporting.plots import Line, Plot, Series
+from llome.reporting.plots import Line, Plot, Series, spread_note
 from llome.reporting.runs import Chain, Run
 
 
@@ -61,12 +61,11 @@ def build_multistage_plots(run: Run) -> list[Plot]:
         s for colour, family in enumerate(find_families(run.schedules), start=1) for s in _series(run, family, colour)
     ]
     what = "best score" if run.optimum is None else "minimum regret"
-    several = " Lines: mean of the replicates; bands: two standard errors; thin lines: each replicate."
     plot = Plot(
         "fig8a",
         f"{what.capitalize()} by rounds of SFT before the switch (paper Fig. 8a)",
         f"The {what} in the end of schedules with as many rounds, i of them SFT before the switch to the other objective (all of them:"
-        f" SFT alone), in the replicates that have ended.{several if any(s.band for s in series) else ''}",
+        f" SFT alone), in the replicates that have ended.{spread_note() if any(s.band for s in series) else ''}",
         "rounds of SFT (i)",
         what,
         series,

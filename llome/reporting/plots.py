@@ -14,6 +14,11 @@ import numpy as np
 from llome.reporting.curves import Band
 
 
+def spread_note(replicates: str = "the") -> str:
+    """What a caption says of the lines, where there are several replicates."""
+    return f" Lines: mean of {replicates} replicates; bands: two standard errors; thin lines: each replicate."
+
+
 @dataclass(frozen=True)
 class Line:
     """One replicate's curve."""

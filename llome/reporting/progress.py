@@ -10,7 +10,7 @@ import numpy as np
 from llome.reporting.curves import Band, average_rounds, average_steps
 from llome.reporting.findings import build_methods
 from llome.reporting.multistage import other_figures
-from llome.reporting.plots import Line, Plot, Series
+from llome.reporting.plots import Line, Plot, Series, spread_note
 from llome.reporting.runs import Chain, Run
 
 _Value = Callable[[dict[str, Any]], float | None]
@@ -25,9 +25,7 @@ def build_plots(run: Run) -> list[Plot]:
     several = len(run.replicates) > 1
     spread = ""
     if several:
-        spread = (
-            f" Lines: mean of {len(run.replicates)} replicates; bands: two standard errors; thin lines: each replicate."
-        )
+        spread = spread_note(str(len(run.replicates)))
         chains = [[len(c.rounds) for c in run.chains(s) if not c.final] for s in run.schedules]
         uneven = run.missing or any(len(set(rounds)) > 1 for rounds in chains)
         spread += " The mean of a best score ends with the shortest of them." if uneven else ""

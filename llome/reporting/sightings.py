@@ -47,15 +47,15 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def lower(better: str, worse: str, run: Run, analyses: Analyses) -> Seen | None:
-    """Regret of `better` below that of `worse` at the last count that both have reached, the seeds' not counted as one."""
+    """Regret of `better`, a policy's, below that of `worse` at the last count that both have reached, beyond what they share."""
     (a_label, a), (b_label, b) = chains_of(run, better), chains_of(run, worse)
-    seeds = {r.number: r.seed.meta.spent for r in run.replicates}
     pairs: dict[int, tuple[int, float, float]] = {}
     for number in sorted(a.keys() & b.keys()):
         both = (a[number], b[number])
         at = min((c.spent for c in both if not c.final), default=max(c.spent for c in both))
         ours, theirs = (score_at(c, at) for c in both)
-        if at > seeds[number] and ours is not None and theirs is not None:
+        shared = a[number].tables[_common(*both)].meta.spent
+        if at > shared and ours is not None and theirs is not None:
             pairs[number] = at, ours, theirs
     if not pairs:
         return None
@@ -80,7 +80,7 @@ def more(fact: Callable[[Chain], float | None], what: str, a: str, b: str, run: 
     """A fact of `a`'s chains above that of `b`'s, of two policies over as many rounds of each."""
     (a_label, ours), (b_label, theirs) = chains_of(run, a), chains_of(run, b)
     both = [_as_long(ours[n], theirs[n]) for n in sorted(ours.keys() & theirs.keys())]
-    pairs = [(fact(x), fact(y)) for x, y in both]
+    pairs = [(fact(x), fact(y)) for x, y in both if _common(x, y) < len(x.rounds)]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]
     if not known:
         return None
@@ -96,6 +96,12 @@ def _as_long(a: Chain, b: Chain) -> tuple[Chain, Chain]:
         return a, b
     rounds = min(len(a.rounds), len(b.rounds))
     return replace(a, rounds=a.rounds[:rounds]), replace(b, rounds=b.rounds[:rounds])
+
+
+def _common(a: Chain, b: Chain) -> int:
+    """How many rounds two chains share: before the next one, there is nothing to compare."""
+    pairs = zip((r.history for r in a.rounds), (r.history for r in b.rounds), strict=False)
+    return sum(x == y for x, y in pairs)
 
 
 def feasible_trend(method: str, sign: int, run: Run, analyses: Analyses) -> Seen | None:

@@ -15,7 +15,7 @@ from llome.reporting.analysis.rounds import AnalysedRound, Analyses, analysed_ro
 from llome.reporting.curves import average_rounds
 from llome.reporting.findings import schedule_label
 from llome.reporting.multistage import find_families
-from llome.reporting.plots import Line, Plot, Series
+from llome.reporting.plots import Line, Plot, Series, spread_note
 from llome.reporting.runs import Run
 
 CHOICES = {"selected": "by likelihood", "oracle": "by the oracle", "random": "at random"}
@@ -41,8 +41,7 @@ def build_analysis_plots(run: Run, analyses: Analyses) -> list[Plot]:
     unit, least = ("score", "best score") if run.optimum is None else ("regret", "minimum regret")
     zero = f"an infeasible one counts as {unit} {run.optimum or 0:g}"
     count = len(run.replicates)
-    spread = f" Lines: mean of {count} replicates; bands: two standard errors; thin lines: each replicate."
-    spread = spread if count > 1 else ""
+    spread = spread_note(str(count)) if count > 1 else ""
     pooled = (
         " All rounds of a schedule together, a proposal as often as it was written."
         f"{spread or ' Bands: two standard errors (95 %), as if proposals were independent.'}"

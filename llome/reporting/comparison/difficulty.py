@@ -16,7 +16,7 @@ from llome.reporting.claims import Finding, find
 from llome.reporting.comparison.variants import Variant
 from llome.reporting.curves import average_rounds
 from llome.reporting.findings import GENETIC, UNKNOWN, Method, build_rows
-from llome.reporting.plots import Line, Plot, Series
+from llome.reporting.plots import Line, Plot, Series, spread_note
 from llome.reporting.progress import steps_of
 from llome.reporting.runs import Chain
 from llome.reporting.sightings import Seen
@@ -85,9 +85,7 @@ def build_difficulty_plots(
         ends += [_ends(ladder, name, colour) for name, colour in colours.items() if colour <= 0]
     shown = [series for series in ends if series is not None]
     several = any(series.band for series in curves)
-    spread = (
-        " Lines: mean of the replicates; bands: two standard errors; thin lines: each replicate." if several else ""
-    )
+    spread = spread_note() if several else ""
     one = "in each panel one setting of the function is varied and the others stay"
     if _one_each(ladders):
         one += "; every value is one drawn function, and another draw may be easier or harder"

@@ -12,7 +12,7 @@ import numpy as np
 from llome.reporting.claims import HEADER, Finding
 from llome.reporting.comparison.variants import Variant
 from llome.reporting.findings import UNKNOWN, Estimate, Row, build_rows
-from llome.reporting.plots import Plot
+from llome.reporting.plots import Plot, spread_note
 from llome.reporting.progress import step_series
 
 _NUMBERS = ("best", "regret", "counted", "feasible", "unique")
@@ -78,9 +78,7 @@ def build_regret_plot(variants: Sequence[Variant], colours: Mapping[str, int]) -
     ]
     ends = {r.seed.meta.spent for v in variants for r in v.run.replicates}
     several = any(len(v.run.replicates) > 1 for v in variants)
-    spread = (
-        " Lines: mean of the replicates; bands: two standard errors; thin lines: each replicate." if several else ""
-    )
+    spread = spread_note() if several else ""
     return Plot(
         "regret",
         f"{what.capitalize()} of every variant",
