@@ -161,7 +161,7 @@ def candidates(
         random_seed: of all draws, keyed by member and generation.
     """
     rng = _generator(random_seed, "explore")
-    proposals = proposals.take(known.feasible(proposals.sequences))
+    proposals = proposals.take(known.feasible(proposals.sequences) & settings.proposals)
     guided = count - round(settings.explore * count)
     taken, chosen = set(known.labeled.tolist()), known.pool.take(np.empty(0, dtype=np.int64))
     for member in range(judge.members):

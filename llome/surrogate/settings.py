@@ -13,6 +13,8 @@ class Evolution:
 
     generations: int = 8
     """Generations of a search that starts from the best labelled sequences and the proposals; 0 chooses among these."""
+    proposals: bool = True
+    """Whether searches start from the policy's proposals as well, and not from labelled sequences alone."""
     restarts: int = 2
     """Members whose search starts from labelled sequences and proposals of any score instead."""
     restart_generations: int = 30

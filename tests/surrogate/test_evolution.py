@@ -33,7 +33,7 @@ def known_of(rows, scores=None):
     return Known.of(rows, np.linspace(1, 0.1, len(rows)) if scores is None else scores, V)
 
 
-def search(known, proposals=None, count=50, seed=3, members=2, **settings):
+def search(known, written=None, count=50, seed=3, members=2, **settings):
     settings = {
         "generations": 12,
         "restarts": members - 1,
@@ -41,7 +41,7 @@ def search(known, proposals=None, count=50, seed=3, members=2, **settings):
         "population": 600,
         "novelty": [0.5],
     } | settings
-    rows = sequences(20, 9) if proposals is None else proposals
+    rows = sequences(20, 9) if written is None else written
     found, facts = candidates(
         Matches(members), Evolution(**settings), known, Pool(rows, rows), count, num_states=V, random_seed=seed
     )
@@ -141,6 +141,17 @@ def test_without_generations_it_is_the_choice_among_proposals():
     found, facts = search(known, better, 20, generations=0, restarts=0, min_distance=1, explore=0.0, novelty=[0.0])
     assert facts == {"guided": 20, "proposed": 20, "explored": 0, "tests": 0}
     assert np.isin(row_keys(found.sequences), row_keys(better)).all()
+
+
+def test_proposals_are_started_from_unless_they_are_left_out():
+    """The target itself is proposed: without generations it can come from nowhere else."""
+    known = known_of(sequences(400))
+    for used in (True, False):
+        found, facts = search(
+            known, TARGET[None].astype(np.int16), 20, generations=0, restart_generations=0, proposals=used
+        )
+        assert (found.sequences == TARGET).all(axis=1).any() == used
+        assert facts["proposed"] == used
 
 
 def test_the_seed_decides():
