@@ -18,9 +18,8 @@ COMPARED = paths.Layout("results", NAME)
 DRAWN = LAYOUTS if ONLY is not None else {**LAYOUTS, NAME: COMPARED}
 
 
-# Chains of rounds go side by side, each with its share of the cores; a small policy gains nothing from more than two.
-CHAINS = sum(e.replicates * len(e.histories) for e in EXPERIMENTS.values())
-THREADS = max(1, min(2, (workflow.cores or 2) // max(1, CHAINS)))
+# Threads of a training or a refinement: a single chain of rounds has two, several go side by side with one each.
+THREADS = 2 if sum(e.replicates * len(e.histories) for e in EXPERIMENTS.values()) == 1 else 1
 
 
 def told(message):

@@ -158,7 +158,7 @@ def candidates(
         proposals: of the policy; `sources` are what it edited.
         count: sequences wanted.
         num_states: V, size of the alphabet.
-        random_seed: of all draws, keyed by member and generation.
+        random_seed: of all draws, keyed by member.
     """
     rng = _generator(random_seed, "explore")
     proposals = proposals.take(known.feasible(proposals.sequences) & settings.proposals)

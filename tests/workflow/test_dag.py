@@ -128,7 +128,7 @@ def test_chains_run_side_by_side(clone: Clone) -> None:
 
 @pytest.mark.parametrize(("replicates", "threads"), [(1, 2), (2, 1), (3, 1)])
 def test_several_chains_take_a_core_each(clone: Clone, replicates: int, threads: int) -> None:
-    """Of two: training and refinement of a single chain take both."""
+    """Training and refinement of a single chain take two, and have as many threads."""
     file = clone.folder / "configs/experiments/tiny.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"replicates": replicates}))
     (clone.folder / "probe.smk").write_text(
@@ -136,7 +136,7 @@ def test_several_chains_take_a_core_each(clone: Clone, replicates: int, threads:
     )
     run = clone.snakemake("--dry-run", "--snakefile", "probe.smk")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"rule {threads}\n" in run.stdout
+    assert f"cores {threads} threads {threads}\n" in run.stdout
 
 
 def commands(clone: Clone, *targets: str, config: str) -> list[str]:
