@@ -132,7 +132,7 @@ def test_several_chains_take_a_core_each(clone: Clone, replicates: int, threads:
     file = clone.folder / "configs/experiments/tiny.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"replicates": replicates}))
     (clone.folder / "probe.smk").write_text(
-        'include: "Snakefile"\nprint("rule", rules.train.rule.resources["_cores"].value)\n'
+        'include: "Snakefile"\nprint("cores", rules.train.rule.resources["_cores"].value, "threads", THREADS)\n'
     )
     run = clone.snakemake("--dry-run", "--snakefile", "probe.smk")
     assert run.returncode == 0, run.stdout + run.stderr
