@@ -36,13 +36,11 @@ gc.set_threshold(50_000)
 # Stages are the llome of this environment, and end when this process does, however that ends.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 os.environ.update(PATH=PATH, LLOME_WORKFLOW_PID=str(os.getpid()))
+# Sums depend on how many threads share them: as many on every machine, whatever --cores says, so that the bytes agree.
+shell.prefix("export OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 MKL_DYNAMIC=FALSE; ")
 
 
 include: "rules/lineage.smk"
-
-
-# Sums depend on how many threads share them: as many on every machine, whatever --cores says, so that the bytes agree.
-shell.prefix(f"export OMP_NUM_THREADS={THREADS} MKL_NUM_THREADS={THREADS} MKL_DYNAMIC=FALSE; ")
 
 
 # Built from containers/; used only with --software-deployment-method apptainer.

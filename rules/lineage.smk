@@ -18,10 +18,6 @@ COMPARED = paths.Layout("results", NAME)
 DRAWN = LAYOUTS if ONLY is not None else {**LAYOUTS, NAME: COMPARED}
 
 
-# Threads of a training or a refinement: a single chain of rounds has two, several go side by side with one each.
-THREADS = 2 if sum(e.replicates * len(e.histories) for e in EXPERIMENTS.values()) == 1 else 1
-
-
 def told(message):
     """What a job says, with its run where there are several."""
     return f"{{wildcards.run}}: {message}" if ONLY is None else message

@@ -126,19 +126,6 @@ def test_chains_run_side_by_side(clone: Clone) -> None:
     }
 
 
-@pytest.mark.parametrize(("replicates", "threads"), [(1, 2), (2, 1), (3, 1)])
-def test_several_chains_take_a_core_each(clone: Clone, replicates: int, threads: int) -> None:
-    """Training and refinement of a single chain take two, and have as many threads."""
-    file = clone.folder / "configs/experiments/tiny.yaml"
-    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"replicates": replicates}))
-    (clone.folder / "probe.smk").write_text(
-        'include: "Snakefile"\nprint("cores", rules.train.rule.resources["_cores"].value, "threads", THREADS)\n'
-    )
-    run = clone.snakemake("--dry-run", "--snakefile", "probe.smk")
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert f"cores {threads} threads {threads}\n" in run.stdout
-
-
 def commands(clone: Clone, *targets: str, config: str) -> list[str]:
     """The shell commands that a run would start, sorted; each ends with its log."""
     run = clone.snakemake("--dry-run", "--printshellcmds", "--", *targets, config=config)
