@@ -257,7 +257,7 @@ def test_the_oracle_schema_names_the_arguments_of_the_constructor() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parent.parent.glob("configs/oracles/*.yaml")), ids=lambda p: p.stem
+    "path", sorted(Path(__file__).parent.parent.glob("configs/oracles/**/*.yaml")), ids=lambda p: p.stem
 )
 def test_shipped_oracles_are_valid(path: Path) -> None:
     (Path.cwd() / "oracle.yaml").write_text(path.read_text())
