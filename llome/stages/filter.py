@@ -72,9 +72,8 @@ def filter_proposals(
             [(str(proposals), table.meta), *((str(p), t.meta) for p, t in zip(labeled, past, strict=True))]
         )
         if evolve is not None:
-            table = replace(
-                table, source=table.source[table.starts]
-            )  # a source has a label, whatever is made of the proposal
+            # a source has a label, whatever is made of the proposal
+            table = replace(table, source=table.source[table.starts])
         parsed = table.take(table.parsed)
         order = np.argsort(-parsed.logp_mean, kind="stable")
         unique = parsed.take(np.sort(order[np.unique(row_keys(parsed.sequence[order]), return_index=True)[1]]))

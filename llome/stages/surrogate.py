@@ -36,7 +36,7 @@ def surrogate(
         learning_rate: peak learning rate (AdamW, linear decay).
 
     Raises:
-        ConfigError: an impossible setting, or a parent of another shape.
+        ConfigError: an impossible setting, a parent of another shape, or a fit that diverges.
         TableError: tables or a parent of another oracle.
     """
     settings = {
@@ -96,7 +96,7 @@ def surrogate(
             foreseen, newest = mean_score(ensemble, sequence), table_of == len(tables) - 1
             facts["foresight"] = rank_correlation(foreseen[newest], score[newest])
             errors = foreseen - target.standardise(score)
-        facts["error"] = fit(
+        error = fit(
             ensemble,
             sequence,
             score,
@@ -107,6 +107,8 @@ def surrogate(
             learning_rate=learning_rate,
             random_seed=seed_of(random_seed, "rows"),
         )
+        if not np.isfinite(error):
+            raise ConfigError(f"the error of the fit is {error} at learning_rate {learning_rate}; lower it")
         card = SurrogateCard(
             domain,
             members,
@@ -117,9 +119,9 @@ def surrogate(
                 "labeled": hash_json([hash_file(path) for path in labeled]),
                 "parent": None if parent is None else hash_file(parent),
             },
-            {"rows": len(score), **facts},
+            {"rows": len(score), "error": error, **facts},
         )
         save_surrogate(out, ensemble, card)
         correlation = facts.get("foresight")
         said = "" if correlation is None else f", rank correlation {correlation:.2f} with the newest before it saw them"
-        print(f"surrogate of {members} members on {len(score):,} labels{said}, error {facts['error']:.3g}: {out}")
+        print(f"surrogate of {members} members on {len(score):,} labels{said}, error {error:.3g}: {out}")

@@ -136,6 +136,7 @@ def test_one_without_the_other_is_refused(folder, capsys):
     [
         (("--members=0",), "members is 0; it must be at least 1"),
         (("--learning_rate=0",), "learning_rate is 0"),
+        (("--learning_rate=1e30",), "at learning_rate 1e+30; lower it"),
         (("--members=3", "--parent={folder}/surrogate"), "has 2 members of 8 filters, not 3 of 8"),
         (("--parent={folder}/nothing",), "surrogate.json does not exist"),
     ],
