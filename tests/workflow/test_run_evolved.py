@@ -39,6 +39,8 @@ def test_two_evolved_rounds(root: Path, tmp_path: Path) -> None:
         assert selected.meta.facts["guided"] + selected.meta.facts["explored"] == len(selected) <= 30
         spent += len(selected)
         assert Labeled.read(folder / name / "labeled.parquet").meta.spent == spent
+    page = (clone.folder / "results/tiny_evolved/report/report.html").read_text()
+    assert "The paper says, we see" not in page  # it is not the paper's method
     again = Clone.make(root, tmp_path / "again")
     assert again.snakemake("--cores", "1", config=EVOLVED).returncode == 0
     for name in ("sft1", "sft2"):
