@@ -10,11 +10,12 @@ BENCH_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 
-.PHONY: help demo docs test bench growth lint format lock clean
+.PHONY: help demo docs figures test bench growth lint format lock clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
-	@echo "make docs      the demo, and the README's picture from it"
+	@echo "make docs      the demo, and the README's table of it"
+	@echo "make figures   the README's pictures, from the tables in docs/"
 	@echo "make test      run the tests; PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
@@ -25,10 +26,13 @@ demo: $(STAMP)
 	.venv/bin/snakemake --cores $(CORES) --no-hooks --configfile configs/experiments/demo.yaml
 	@cat results/demo/report/summary.txt
 
-# The README's picture and the table it is drawn from.
+# The README's pictures, from the tables beside them; with docs, the demo's table from a run of the demo.
+figures: $(STAMP)
+	.venv/bin/python -m llome.reporting.redraw 10000 docs/demo.csv
+
 docs: demo
-	cp results/demo/report/fig2a.svg docs/demo.svg
 	cp results/demo/report/fig2a.csv docs/demo.csv
+	$(MAKE) figures
 
 test: $(STAMP)
 	.venv/bin/python -m pytest $(PYTEST_ARGS)

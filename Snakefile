@@ -37,7 +37,8 @@ gc.set_threshold(50_000)
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 os.environ.update(PATH=PATH, LLOME_WORKFLOW_PID=str(os.getpid()))
 # Sums depend on how many threads share them: as many on every machine, whatever --cores says, so that the bytes agree.
-shell.prefix("export OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 MKL_DYNAMIC=FALSE; ")
+THREADS = next(iter(EXPERIMENTS.values())).threads or 2  # the same in all variants
+shell.prefix(f"export OMP_NUM_THREADS={THREADS} MKL_NUM_THREADS={THREADS} MKL_DYNAMIC=FALSE; ")
 
 
 include: "rules/lineage.smk"
@@ -166,7 +167,7 @@ rule base:
         BASE / "logs" / "base.log",
     benchmark:
         BASE / "benchmarks" / "base.tsv"
-    threads: 2
+    threads: THREADS
     params:
         out=subpath(output[0], parent=True),
         seed=stage_seed("base"),

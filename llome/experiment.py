@@ -24,7 +24,7 @@ from llome.variants import expand_variants
 
 POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
-_LATER = ("variant", *POLICY, "values", "hours", "surrogate", "analyze", "baseline", "rivals")
+_LATER = ("variant", *POLICY, "values", "hours", "surrogate", "threads", "analyze", "baseline", "rivals")
 """Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
@@ -49,6 +49,7 @@ class Experiment:
     train_on: str = "last"
     budget: int | None = None
     hours: float | None = None
+    threads: int | None = None
     analyze: bool = False
     baseline: int | None = None
     rivals: dict[str, str] = field(default_factory=dict)

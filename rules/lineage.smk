@@ -33,12 +33,12 @@ def print_drawn():
 
 def written_variants():
     """The experiment of all runs as a mapping that `llome report` reads: each variant with everything it says."""
-    variants = {e.variant: e.as_dict() for e in EXPERIMENTS.values()}
-    kept = {
-        variant: {key: value for key, value in settings.items() if key not in ("name", "variant")}
-        for variant, settings in variants.items()
-    }
-    return {"name": NAME, "variants": kept}
+    kept = {e.variant: e.as_dict() for e in EXPERIMENTS.values()}
+    shared = {key: value for key, value in next(iter(kept.values())).items() if key in ("name", "threads")}
+    for settings in kept.values():
+        for key in ("variant", *shared):
+            del settings[key]
+    return {**shared, "variants": kept}
 
 
 def setting(key):

@@ -13,7 +13,7 @@ rule train:
         ROUND / "logs" / "train.log",
     benchmark:
         ROUND / "benchmarks" / "train.tsv"
-    threads: 2
+    threads: THREADS
     params:
         values=lambda wc, input: f"--config {shlex.quote(str(input.values))}" if input.values else "",
         parent=subpath(input.parent, parent=True),
@@ -38,7 +38,7 @@ rule refine:
         ROUND / "logs" / "refine.log",
     benchmark:
         ROUND / "benchmarks" / "refine.tsv"
-    threads: 2
+    threads: THREADS
     params:
         model=subpath(input.model, parent=True),
         summary=lambda wc, input: f"--summary {input.summary}" if input.summary else "",
@@ -61,7 +61,7 @@ rule surrogate:
         ROUND / "logs" / "surrogate.log",
     benchmark:
         ROUND / "benchmarks" / "surrogate.tsv"
-    threads: 2
+    threads: THREADS
     params:
         parent=lambda wc, input: f" --parent {shlex.quote(str(Path(input.parent).parent))}" if input.parent else "",
         out=subpath(output[0], parent=True),
@@ -85,7 +85,7 @@ rule filter:
         ROUND / "logs" / "filter.log",
     benchmark:
         ROUND / "benchmarks" / "filter.tsv"
-    threads: 2
+    threads: THREADS
     params:
         surrogate=lambda wc, input: (
             f" --surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""

@@ -59,6 +59,7 @@ def test_a_good_experiment() -> None:
     assert experiment.as_dict() == GOOD
     assert check_experiment(changed(analyze=False), "x").as_dict() == GOOD  # off, it leaves no trace
     assert check_experiment(changed(analyze=True), "x").as_dict() == {**GOOD, "analyze": True}
+    assert check_experiment(changed(threads=1), "x").as_dict() == {**GOOD, "threads": 1}
     assert check_experiment(changed(hours=None), "x").as_dict() == GOOD
     assert check_experiment(changed(hours=1.5), "x").as_dict() == {**GOOD, "hours": 1.5}
     defaults = check_experiment(
@@ -78,6 +79,7 @@ def test_a_good_experiment() -> None:
         (changed(replicates=True), "replicates: True is true or false, expected an integer"),
         (changed(replicates=0), "replicates: 0 is too small, expected at least 1"),
         (changed(budget=1.5), "budget: 1.5 is a number, expected an integer or null"),
+        (changed(threads=0), "threads: 0 is too small, expected at least 1 (threads that each stage computes with"),
         (changed(hours="two"), "hours: 'two' is text, expected a number or null (hours of work after which one chain"),
         (changed(hours=True), "hours: True is true or false, expected a number or null"),
         (changed(hours=0), "hours: 0 is too small, expected more than 0 (hours of work"),

@@ -141,6 +141,7 @@ def test_variants_are_paired() -> None:
         ),
         (varied(budget=11_000), "variants.f1: budget: 11000 counted evaluations do not pay for the seeds"),
         (varied(name="other"), "variants.f1: a variant cannot change 'name'; leave it out"),
+        (varied(threads=1), "variants.f1: a variant cannot change 'threads'; leave it out"),
         (varied(variants={}), "variants.f1: a variant cannot change 'variants'; leave it out"),
         (varied(variant="f2"), "variants.f1: a variant cannot change 'variant'; leave it out"),
         (

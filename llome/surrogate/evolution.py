@@ -1,7 +1,8 @@
 """Evolving a policy's proposals on a surrogate: edits recombined, moved and mutated where the ensemble, and not the oracle, judges.
 
 A policy writes what resembles the best that is known. What is missing from the best is found by three things that it does not do: parts
-of several sequences put together, a part moved by a few positions, and elements that good sequences have not tried where they stand.
+of several sequences put together, a part moved by a few positions, and elements that good sequences have not tried where they stand
+(llome.surrogate.variation).
 Each member of the ensemble runs a search of its own (Thompson sampling), some of them drawn to what is untried, some started far from the
 best; the candidates are shared out among them.
 """
@@ -15,16 +16,13 @@ import numpy as np
 
 from llome.provenance import derive_seed
 from llome.surrogate.settings import Evolution
+from llome.surrogate.variation import Pool, children
 from llome.tables import row_keys
 
 ELITES = 300
 """Best labelled sequences that a search starts from, beside the proposals."""
 STARTERS = 200
 """Labelled sequences, and as many proposals, that a restarted search starts from."""
-REACH = 4
-"""Positions that a part moves at most, one time in two that it moves."""
-MUTATIONS = (0.15, 0.45, 0.25, 0.15)
-"""Probabilities of 0, 1, 2 and 3 redrawn elements a child."""
 
 
 class Judge(Protocol):
@@ -35,30 +33,6 @@ class Judge(Protocol):
     def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) -> (N,) standardised scores of one member, higher is better."""
         ...
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Sequences of a search, and what each was made from."""
-
-    sequences: np.ndarray
-    """(N, L) int16."""
-    sources: np.ndarray
-    """(N, L) int16: the labelled sequence that it descends from."""
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    def take(self, rows: np.ndarray) -> Pool:
-        """The pool of these rows."""
-        return Pool(self.sequences[rows], self.sources[rows])
-
-    def __add__(self, other: Pool) -> Pool:
-        return Pool(*(np.concatenate([getattr(p, name) for p in (self, other)]) for name in ("sequences", "sources")))
-
-    def distinct(self) -> np.ndarray:
-        """Rows of the first of equal sequences, in order."""
-        return np.sort(np.unique(row_keys(self.sequences), return_index=True)[1])
 
 
 @dataclass(frozen=True)
@@ -113,39 +87,6 @@ class Known:
         return np.asarray(self.untried[np.arange(sequences.shape[1]), sequences].mean(axis=1))
 
 
-def children(pool: Pool, weights: np.ndarray, count: int, *, num_states: int, rng: np.random.Generator) -> Pool:
-    """`count` children of parents drawn by `weights` (N,), feasible or not.
-
-    Half of them get a part of another parent, where it stood, or moved by up to `REACH` positions or half the length; a quarter have a
-    part of their own rotated, by one position, as an insertion and a deletion do, or by any number, so that two parts change places; then
-    up to three elements are redrawn.
-    """
-    length = pool.sequences.shape[1]
-    places = np.arange(length)
-    first, second = rng.choice(len(pool), size=(2, count), p=weights)
-    kids = pool.sequences[first]
-    kind = rng.random(count)
-    begin, span = rng.integers(0, length, count), rng.integers(2, max(3, length // 2) + 1, count)
-    reach = np.array([0, REACH, length // 2])[rng.choice(3, count, p=[0.5, 0.25, 0.25])]
-    moved = rng.integers(-reach, reach + 1)
-    origin = places - moved[:, None]
-    inside = (places >= begin[:, None]) & (places < (begin + span)[:, None]) & (origin >= 0) & (origin < length)
-    given = np.take_along_axis(pool.sequences[second], origin.clip(0, length - 1), axis=1)
-    kids = np.where(inside & (kind < 0.5)[:, None], given, kids)
-    low, high = np.sort(rng.integers(0, length, (2, count)), axis=0)
-    size = (high - low + 1)[:, None]
-    turn = np.where(rng.random(count) < 0.5, rng.choice([-1, 1], count), rng.integers(0, high - low + 1))
-    rotated = low[:, None] + (places - low[:, None] + turn[:, None]) % size
-    rotated = np.where((places >= low[:, None]) & (places <= high[:, None]), rotated, places)
-    kids = np.where(((kind >= 0.5) & (kind < 0.75))[:, None], np.take_along_axis(kids, rotated, axis=1), kids)
-    redrawn = rng.choice(len(MUTATIONS), count, p=MUTATIONS)
-    redrawn[(kind >= 0.75) & (redrawn == 0)] = 1  # no mere copies
-    for number in range(1, len(MUTATIONS)):
-        rows = np.flatnonzero(redrawn >= number)
-        kids[rows, rng.integers(0, length, len(rows))] = rng.integers(0, num_states, len(rows))
-    return Pool(kids, pool.sources[first])
-
-
 def candidates(
     judge: Judge, settings: Evolution, known: Known, proposals: Pool, count: int, *, num_states: int, random_seed: int
 ) -> tuple[Pool, dict[str, int]]:
@@ -176,7 +117,7 @@ def candidates(
     for _ in range(100):  # a small space may hold no more than these
         if len(chosen) == count:
             break
-        kids = children(elites, _favour_first(len(elites), 4), 4 * count, num_states=num_states, rng=rng)
+        kids = children(elites, _favour_first(len(elites), 4), 4 * count, seen=known.seen, rng=rng)
         tests = kids.take(known.tests(kids.sequences))
         chosen += tests.take(_spread(tests.sequences, (count - len(chosen) + 1) // 2, 1, taken))
         kids = kids.take(known.feasible(kids.sequences))
@@ -207,7 +148,7 @@ def _search(
 
     values, parents = value(pool.sequences), pool
     for _ in range(settings.restart_generations if restarted else settings.generations):
-        kids = children(parents, weights, settings.population, num_states=num_states, rng=rng)
+        kids = children(parents, weights, settings.population, seen=known.seen, rng=rng)
         kids = kids.take(known.feasible(kids.sequences))
         kids = kids.take(kids.distinct())
         pool, values = pool + kids, np.concatenate([values, value(kids.sequences)])

@@ -18,8 +18,8 @@ EMBEDDING = 16
 """Numbers an element is described by."""
 HIDDEN = 64
 """Units of the mixture."""
-ROWS = 2048
-"""Sequences of one pass where no gradient is wanted."""
+BLOCK = 2**20
+"""Answers of filters that one pass holds where no gradient is wanted: 4 MiB."""
 
 
 def filter_width(length: int) -> int:
@@ -67,12 +67,32 @@ class Ensemble(nn.Module):
         described = F.embedding(sequences, self.element[member]).transpose(1, 2) + self.place[member]
         pattern = self.pattern[member]
         seen = F.conv1d(described, pattern, self.threshold[member], padding=pattern.shape[-1] // 2).relu()
-        best = seen.amax(dim=2)
-        mixed = (torch.cat([best, seen.mean(dim=2)], dim=1) @ self.mix_in[member] + self.mix_bias[member]).relu()
+        return self._answer(member, seen.amax(dim=2), seen.mean(dim=2))
+
+    def _answer(self, member: int, best: Tensor, mean: Tensor) -> Tensor:
+        """(B, filters) largest and mean values along the sequences -> (B,) standardised scores of one member."""
+        mixed = (torch.cat([best, mean], dim=1) @ self.mix_in[member] + self.mix_bias[member]).relu()
         return (best @ self.direct[member] + mixed @ self.mix_out[member]).squeeze(1) + self.offset[member]
 
     @torch.no_grad()
     def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) integers -> (N,) float32 standardised scores of one member."""
-        rows = torch.from_numpy(sequences.astype(np.int64))
-        return np.concatenate([self.predict(member, part).numpy() for part in rows.split(ROWS)] or [np.empty(0, "f4")])
+        """(N, L) integers -> (N,) float32 standardised scores of one member, those of `predict` up to rounding.
+
+        What an element adds to a filter depends on its place in it alone, so it is looked up: a row of a table for each of a filter's
+        places instead of a product of `EMBEDDING` numbers for each.
+        """
+        pattern, elements = (
+            self.pattern[member],
+            self.num_states + 1,
+        )  # the last stands for what is beyond the ends, and adds nothing
+        width = pattern.shape[-1]
+        table = torch.einsum("few,ve->wvf", pattern, F.pad(self.element[member], (0, 0, 0, 1))).flatten(0, 1)
+        placed = F.conv1d(self.place[member], pattern, self.threshold[member], padding=width // 2).T
+        offsets = torch.arange(width, dtype=torch.int32) * elements
+        found = []
+        for part in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // placed.numel())):
+            windows = F.pad(part, (width // 2, width // 2), value=self.num_states).unfold(1, width, 1) + offsets
+            seen = F.embedding_bag(windows.reshape(-1, width), table, mode="sum").view(*part.shape, self.filters)
+            seen = seen.add_(placed).relu_()
+            found.append(self._answer(member, seen.amax(dim=1), seen.mean(dim=1)))
+        return torch.cat(found).numpy()

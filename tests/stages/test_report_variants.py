@@ -147,6 +147,14 @@ def test_the_claims_of_each_variant_side_by_side(variants: Path) -> None:
     assert f"<td>{claim}</td><td>seen once, as the paper says</td><td>yes</td>" in compare(variants)
 
 
+def test_what_evolved_on_a_surrogate_speaks_to_no_claim(variants: Path) -> None:
+    Path("evolved.yaml").write_text("k: 3\nevolve: {generations: 1}\n")
+    Path("surrogate.yaml").write_text("members: 2\n")
+    write_settings(variants, {"plain": {}, "double": {"filter": "evolved.yaml", "surrogate": "surrogate.yaml"}})
+    compare(variants)
+    assert {r["variant"] for r in read("claims")} == {"plain"}
+
+
 def test_a_variant_that_has_not_begun_is_told(variants: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("results/pencil/double")
     text = compare(variants)

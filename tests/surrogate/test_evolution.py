@@ -1,4 +1,4 @@
-"""Searching a surrogate: what children are made of, what candidates keep to, and that a judge's optimum is found."""
+"""Searching a surrogate: what candidates keep to, and that a judge's optimum is found."""
 
 from dataclasses import dataclass, replace
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from llome.errors import ConfigError
-from llome.surrogate.evolution import Known, Pool, candidates, children
+from llome.surrogate.evolution import Known, candidates
 from llome.surrogate.settings import Evolution
+from llome.surrogate.variation import Pool
 from llome.tables import row_keys
 
 V, L = 5, 12
@@ -76,15 +77,6 @@ def test_only_sequences_at_least_half_as_good_as_the_best_have_tried_an_element(
     assert known.untried == pytest.approx(np.array([[1 / np.sqrt(151), 1]] * 2))
 
 
-def test_children_have_their_parents_ancestors():
-    sources = np.arange(30)[:, None].repeat(L, axis=1).astype(np.int16)
-    pool, only = Pool(sequences(30), sources), np.zeros(30)
-    only[[4, 7]] = 0.5
-    kids = children(pool, only, 2000, num_states=V, rng=np.random.default_rng(0))
-    assert len(kids) == 2000
-    assert set(kids.sources[:, 0].tolist()) == {4, 7}
-
-
 def test_candidates_keep_to_seen_transitions_but_for_tests_of_one():
     rows = sequences(400) % 4  # a fifth element is known of nobody
     rows[:10, 5] = 4
@@ -95,20 +87,6 @@ def test_candidates_keep_to_seen_transitions_but_for_tests_of_one():
     assert not unseen[:60].any()
     assert facts["tests"] == (unseen[60:] == 1).sum() > 0
     assert unseen.max() == 1
-
-
-def test_a_part_is_moved_rotated_and_redrawn():
-    """A sequence without repeats shows what was done to it."""
-    rows = np.arange(8, dtype=np.int16)[None]
-    kids = children(Pool(rows, rows), np.ones(1), 20000, num_states=8, rng=np.random.default_rng(0)).sequences
-    found = {tuple(kid) for kid in kids.tolist()}
-    assert (0, 2, 3, 4, 1, 5, 6, 7) in found  # an element deleted, the rest moves up, and inserted again
-    assert (0, 4, 1, 2, 3, 5, 6, 7) in found
-    assert (0, 1, 0, 1, 2, 3, 6, 7) in found  # four elements copied two places on
-    assert (0, 1, 2, 3, 4, 5, 6, 0) in found  # one redrawn
-    changed = (kids != rows).sum(axis=1)
-    assert changed.max() == 8
-    assert 0.1 < (changed == 0).mean() < 0.2  # parts of the only parent, put back where they were
 
 
 def test_the_judges_optimum_is_found_far_from_any_start():

@@ -1,0 +1,59 @@
+"""A figure that is drawn again from its data is the figure, and the README's pictures are drawn from the tables beside them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llome.errors import TableError
+from llome.reporting.curves import Steps, average_steps
+from llome.reporting.figures import draw
+from llome.reporting.plots import Line, Plot, Series, plot_csv
+from llome.reporting.redraw import main, read_plot
+
+
+def steps(label: str, colour: int, panel: str, *curves: tuple[list[int], list[float]]) -> Series:
+    lines = [Line(i, np.array(x, float), 1 - np.array(y)) for i, (x, y) in enumerate(curves)]
+    if len(curves) == 1:
+        return Series(label, colour, lines, None, panel=panel)
+    mean = average_steps([Steps(np.array(x), np.array(y), x[-1]) for x, y in curves])
+    return Series(label, colour, lines, replace(mean, mean=1 - mean.mean), panel=panel)
+
+
+@pytest.mark.parametrize("panels", [[""], ["short", "long"]])
+def test_a_figure_comes_back_from_its_data(panels: list[str], tmp_path: Path) -> None:
+    slow, fast = ([1, 400, 30_000], [0.0, 0.25, 0.3125]), ([1, 12_000, 30_000], [0.0, 0.5, 1.0])
+    series = [
+        one
+        for panel in panels
+        for one in (
+            steps("GA", 0, panel, slow, fast),
+            steps("GA (paper)", -1, panel, slow),
+            steps("LLOME sft40", 1, panel, fast, fast, slow),
+        )
+    ]
+    plot = Plot("x", "", "", "counted oracle evaluations", "minimum regret", series, 1.0, steps=True, seeds_end=10_000)
+    (tmp_path / "x.csv").write_text(plot_csv(plot))
+    again = read_plot(tmp_path / "x.csv", 10_000)
+    assert [(s.label, s.colour, s.panel, len(s.lines)) for s in again.series] == [
+        (s.label, s.colour, s.panel, len(s.lines)) for s in series
+    ]
+    assert plot_csv(again) == plot_csv(plot)
+    main(["10000", str(tmp_path / "x.csv")])
+    assert (tmp_path / "x.svg").read_text() == draw(plot, paper="white")
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "growth.csv").write_text("path,seconds\noracle,1\n")
+    with pytest.raises(TableError, match=r"growth.csv is no table of a regret figure; name fig2a.csv of a report"):
+        main(["10000", str(tmp_path / "growth.csv")])
+
+
+@pytest.mark.parametrize("name", ["demo"])
+def test_the_pictures_of_the_readme_are_those_of_their_tables(name: str, root: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{name}.csv").write_text((root / "docs" / f"{name}.csv").read_text())
+    main(["10000", str(tmp_path / f"{name}.csv")])
+    assert (tmp_path / f"{name}.svg").read_text() == (root / "docs" / f"{name}.svg").read_text()

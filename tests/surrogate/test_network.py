@@ -1,0 +1,31 @@
+"""The ensemble: looked-up scores are those of the convolution, whatever the size of a pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from llome.surrogate import network
+from llome.surrogate.network import Ensemble, filter_width
+
+
+@pytest.mark.parametrize(("num_states", "length"), [(4, 2), (5, 9), (32, 32), (8, 128)])
+def test_scores_are_the_predictions(num_states: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = Ensemble(num_states, length, members=2, filters=8, random_seed=1)
+    with torch.no_grad():
+        ensemble.threshold.add_(0.3 * torch.randn(ensemble.threshold.shape, generator=torch.Generator().manual_seed(0)))
+        ensemble.mix_bias.add_(0.1)
+    sequences = np.random.default_rng(0).integers(0, num_states, (50, length)).astype(np.int16)
+    with torch.no_grad():
+        expected = ensemble(torch.from_numpy(sequences.astype(np.int64)).expand(2, -1, -1)).numpy()
+    assert expected.std(axis=1).min() > 1e-3  # the check below is of something
+    for block in (network.BLOCK, 3 * 8 * length, 1):
+        monkeypatch.setattr(network, "BLOCK", block)
+        for member in range(2):
+            np.testing.assert_allclose(ensemble.score(member, sequences), expected[member], rtol=0, atol=2e-6)
+    assert ensemble.score(0, sequences[:0]).shape == (0,)
+
+
+def test_a_filter_is_odd_and_sees_a_quarter() -> None:
+    assert [filter_width(length) for length in (2, 8, 18, 32, 64, 128)] == [1, 5, 9, 9, 17, 33]
