@@ -103,26 +103,6 @@ def test_members_share_nothing():
         assert parameter.grad[1].abs().max() > 0, name
 
 
-def test_a_member_is_the_plain_network():
-    """Against torch's own layers with its weights."""
-    net = ensemble().double()
-    rows = torch.randint(0, 8, (7, 16), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-        described = net.element[1][rows].transpose(1, 2) + net.place[1]
-        convolution = torch.nn.Conv1d(16, 16, 9, padding=4).double()
-        convolution.weight.copy_(net.pattern[1])
-        convolution.bias.copy_(net.threshold[1])
-        seen = convolution(described).relu()
-        best, mean = seen.max(dim=2).values, seen.mean(dim=2)
-        mixed = torch.relu(torch.cat([best, mean], dim=1) @ net.mix_in[1] + net.mix_bias[1])
-        expected = (best @ net.direct[1] + mixed @ net.mix_out[1])[:, 0] + net.offset[1]
-        torch.testing.assert_close(net.predict(1, rows), expected)
-        torch.testing.assert_close(net(torch.stack([rows, rows]))[1], expected)
-        assert net.score(1, rows.numpy()) == pytest.approx(expected.numpy())
-
-
 def test_the_rank_correlation_of_what_varies():
     assert rank_correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([10.0, 20.0, 40.0, 30.0])) == pytest.approx(0.8)
     assert rank_correlation(np.arange(5.0), np.ones(5)) is None

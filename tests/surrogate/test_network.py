@@ -27,5 +27,26 @@ def test_scores_are_the_predictions(num_states: int, length: int, monkeypatch: p
     assert ensemble.score(0, sequences[:0]).shape == (0,)
 
 
+def test_a_member_is_the_plain_network() -> None:
+    """Against torch's own convolution with its weights: answers and gradients."""
+    net = Ensemble(8, 16, members=2, filters=16, random_seed=0).double()
+    rows = torch.randint(0, 8, (7, 16), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    described = net.element[1][rows].transpose(1, 2) + net.place[1]
+    best = torch.conv1d(described, net.pattern[1], net.threshold[1], padding=4).relu().amax(dim=2)
+    mixed = torch.relu(best @ net.mix_in[1] + net.mix_bias[1])
+    expected = (best @ net.direct[1] + mixed @ net.mix_out[1])[:, 0] + net.offset[1]
+    found = net.predict(1, rows)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(net(torch.stack([rows, rows]))[1], expected)
+    assert net.score(1, rows.numpy()) == pytest.approx(expected.detach().numpy())
+    towards = torch.randn(7, generator=torch.Generator().manual_seed(2)).double()
+    gradients = (torch.autograd.grad(y @ towards, list(net.parameters())) for y in (found, expected))
+    for ours, plain in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
 def test_a_filter_is_odd_and_sees_a_quarter() -> None:
     assert [filter_width(length) for length in (2, 8, 18, 32, 64, 128)] == [1, 5, 9, 9, 17, 33]
