@@ -12,7 +12,6 @@ count gives the distance. That is exact, and several times faster than a product
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,21 +45,17 @@ def find_neighbours(
     rank[order] = np.arange(total)
     planes = _bit_planes(sequences)
     by_rank = planes[..., order]  # columns in the order of rank
-    key_type: np.dtype[Any] = np.dtype(np.int32 if (length + 2) * total < 2**31 else np.int64)
-    # Row i's priorities, column by column, are the window of this ring that starts N - offset_i.
-    ring = np.arange(2 * total, dtype=key_type)
-    ring[total:] -= total
-    priorities = np.lib.stride_tricks.sliding_window_view(ring, total)
     indices = np.empty((total, k), dtype=np.int64)
     distances = np.empty((total, k), dtype=np.int64)
     block = max(1, block_elements // total)
 
     def search(first: int) -> None:
         rows = slice(first, first + block)
-        keys = np.multiply(_distances(planes[..., rows], by_rank), total, dtype=key_type)
-        np.add(keys, priorities[total - offsets[rows]], out=keys)
-        keys[np.arange(len(keys)), rank[rows]] = (length + 1) * total  # never itself
-        nearest = _smallest(keys, k).astype(np.int64)
+        apart = _distances(planes[..., rows], by_rank, length)
+        apart[np.arange(len(apart)), rank[rows]] = length + 1  # never itself
+        row, column = np.divmod(_within_reach(apart, k), total)
+        keys = apart[row, column] * np.int64(total) + (column - offsets[first + row]) % total
+        nearest = _smallest(keys, row, len(apart), k)
         distances[rows] = nearest // total
         indices[rows] = order[(nearest % total + offsets[rows, None]) % total]
 
@@ -84,8 +79,8 @@ def _bit_planes(sequences: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed.transpose(2, 0, 1))
 
 
-def _distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(words, bits, R) and (words, bits, N) -> (R, N) number of differing positions, uint8 if they fit one word."""
+def _distances(rows: np.ndarray, columns: np.ndarray, length: int) -> np.ndarray:
+    """(words, bits, R) and (words, bits, N) -> (R, N) number of differing positions, uint8 where `length` + 1 fits."""
     result: np.ndarray | None = None
     for row_planes, column_planes in zip(rows, columns, strict=True):
         differ = row_planes[0][:, None] ^ column_planes[0]
@@ -94,26 +89,32 @@ def _distances(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
             np.bitwise_xor(row_bits[:, None], column_bits, out=scratch)
             np.bitwise_or(differ, scratch, out=differ)
         counts = np.bitwise_count(differ)  # uint8
-        result = counts if result is None else np.add(result, counts, dtype=np.int32)
+        if result is None:
+            result = counts if length < 255 else counts.astype(np.int32)
+        else:
+            np.add(result, counts, out=result)
     assert result is not None
     return result
 
 
-def _smallest(keys: np.ndarray, k: int) -> np.ndarray:
-    """(R, N) distinct keys -> (R, k) smallest of each row, ascending.
+def _within_reach(apart: np.ndarray, k: int) -> np.ndarray:
+    """(R, N) distances -> flat indices of those among which the k nearest of each row are, ties included; few, as a rule.
 
-    The k-th smallest of the minima of groups bounds the k-th smallest of the row, and few keys lie under that bound: only these are
-    sorted. Columns are in random order, so the groups are fair.
+    The k-th smallest of the minima of groups bounds the k-th smallest of the row. Columns are in random order, so the groups are fair.
     """
-    rows, total = keys.shape
+    rows, total = apart.shape
     groups = total // _GROUP
     if groups <= 2 * k:
-        return np.sort(np.partition(keys, k - 1, axis=1)[:, :k], axis=1)
-    minima = keys[:, : groups * _GROUP].reshape(rows, _GROUP, groups).min(axis=1)
-    bound = np.partition(minima, k - 1, axis=1)[:, k - 1]
-    flat = np.flatnonzero(keys <= bound[:, None])
-    row = flat // total
+        bound = np.partition(apart, k - 1, axis=1)[:, k - 1]
+    else:
+        minima = apart[:, : groups * _GROUP].reshape(rows, _GROUP, groups).min(axis=1)
+        bound = np.partition(minima, k - 1, axis=1)[:, k - 1]
+    return np.flatnonzero(apart <= bound[:, None])
+
+
+def _smallest(keys: np.ndarray, row: np.ndarray, rows: int, k: int) -> np.ndarray:
+    """(M,) distinct keys of `row` (M,), rising, at least k of each -> (rows, k) smallest of each row, ascending."""
     counts = np.bincount(row, minlength=rows)
     candidates = np.full((rows, int(counts.max())), np.iinfo(keys.dtype).max, dtype=keys.dtype)
-    candidates[row, np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)] = keys.reshape(-1)[flat]
-    return np.sort(candidates, axis=1)[:, :k]
+    candidates[row, np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)] = keys
+    return np.sort(np.partition(candidates, k - 1, axis=1)[:, :k], axis=1)

@@ -275,7 +275,7 @@ class Ehrlich:
         scores = np.empty(len(sequences))
         rows = max(1, _BLOCK // self.dim)
         for start in range(0, len(sequences), rows):
-            columns = sequences[start : start + rows].T.astype(self._dtype, order="C")
+            columns = np.ascontiguousarray(sequences[start : start + rows].astype(self._dtype).T)
             scores[start : start + rows] = self._score_columns(columns)
         return scores
 

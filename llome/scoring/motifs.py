@@ -34,11 +34,11 @@ def best_matches(columns: np.ndarray, motif: np.ndarray, offset: np.ndarray) -> 
     `columns` is (L, B), one sequence a column, of the dtype of `motif` (k,); `offset` (k,) starts at 0 and increases.
     """
     places = len(columns) - int(offset[-1])
-    matches = np.zeros((places, columns.shape[1]), dtype=np.uint8 if len(motif) < 256 else np.uint16)
-    equal = np.empty(matches.shape, dtype=bool)
-    for element, shift in zip(motif, offset.tolist(), strict=True):
+    equal = columns[:places] == motif[0]
+    matches = equal.astype(np.uint8 if len(motif) < 256 else np.uint16)
+    for element, shift in zip(motif[1:], offset[1:].tolist(), strict=True):
         np.equal(columns[shift : shift + places], element, out=equal)
-        np.add(matches, equal, out=matches, casting="unsafe")
+        np.add(matches, equal.view(np.uint8), out=matches)  # bytes: a truth value would be converted first
     return matches.max(axis=0)
 
 
