@@ -16,11 +16,13 @@ import numpy as np
 
 from llome.provenance import derive_seed
 from llome.surrogate.settings import Evolution
-from llome.surrogate.variation import Pool, children
+from llome.surrogate.variation import Pool, children, redraw_runs
 from llome.tables import row_keys
 
 ELITES = 300
 """Best labelled sequences that a search starts from, beside the proposals."""
+TOLERANCE = 0.1
+"""Standard deviations of the scores that a sequence may lose as it drifts: less than what an element that matters is worth."""
 STARTERS = 200
 """Labelled sequences, and as many proposals, that a restarted search starts from."""
 
@@ -108,7 +110,18 @@ def candidates(
     for member in range(judge.members):
         ranked = _search(judge, member, settings, known, proposals, num_states, random_seed)
         quota = guided * (member + 1) // judge.members - len(chosen)
-        chosen += ranked.take(_spread(ranked.sequences, quota, settings.min_distance, taken))
+        picked = ranked.take(_spread(ranked.sequences, quota, settings.min_distance, taken))
+        drifted = _drift(
+            judge, member, picked.sequences, settings.drift, known, _generator(random_seed, f"drift {member}")
+        )
+        for row, (before, after) in enumerate(
+            zip(row_keys(picked.sequences).tolist(), row_keys(drifted).tolist(), strict=True)
+        ):
+            if after not in taken:
+                taken.remove(before)
+                taken.add(after)
+                picked.sequences[row] = drifted[row]
+        chosen += picked
     facts = {
         "guided": len(chosen),
         "proposed": int(np.isin(row_keys(chosen.sequences), row_keys(proposals.sequences)).sum()),
@@ -158,6 +171,17 @@ def _search(
         parents = pool.take(np.arange(min(settings.population // 8, len(pool))))
         weights = _favour_first(len(parents), 3)
     return pool.take(np.argsort(-values, kind="stable"))
+
+
+def _drift(
+    judge: Judge, member: int, sequences: np.ndarray, steps: int, known: Known, rng: np.random.Generator
+) -> np.ndarray:
+    """(N, L) -> (N, L) after `steps` redrawn runs each, those undone that make a sequence worse than it was at first."""
+    least = judge.score(member, sequences) - TOLERANCE
+    for _ in range(steps):
+        tried = redraw_runs(sequences, known.seen, rng)
+        sequences = np.where((judge.score(member, tried) >= least)[:, None], tried, sequences)
+    return sequences
 
 
 def _spread(sequences: np.ndarray, count: int, min_distance: int, taken: set[bytes]) -> np.ndarray:

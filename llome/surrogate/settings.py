@@ -24,6 +24,9 @@ class Evolution:
     novelty: list[float] = field(default_factory=lambda: [1.0, 4.0, 0.0, 4.0])
     """What an element that no good sequence has tried at its place is worth at most, all of a sequence's elements together, in standard
     deviations of the scores; a value a member, repeated where there are more members."""
+    drift: int = 40
+    """Runs of elements that are redrawn one after the other in each candidate of a search, where its member sees no loss in that: so
+    that candidates do not share what does not matter, and each tries other elements there."""
     min_distance: int = 2
     """Hamming distance that candidates of one member keep from each other."""
     explore: float = 0.2
@@ -37,6 +40,7 @@ class Evolution:
             ("restarts", 0),
             ("restart_generations", 0),
             ("population", 4),
+            ("drift", 0),
             ("min_distance", 1),
         ):
             if getattr(self, name) < least:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from llome.errors import ConfigError
-from llome.surrogate.evolution import Known, candidates
+from llome.surrogate.evolution import Known, _drift, candidates
 from llome.surrogate.settings import Evolution
 from llome.surrogate.variation import Pool
 from llome.tables import row_keys
@@ -41,6 +41,7 @@ def search(known, written=None, count=50, seed=3, members=2, **settings):
         "restart_generations": 20,
         "population": 600,
         "novelty": [0.5],
+        "drift": 5,
     } | settings
     rows = sequences(20, 9) if written is None else written
     found, facts = candidates(
@@ -98,9 +99,29 @@ def test_the_judges_optimum_is_found_far_from_any_start():
     assert facts["explored"] == 10
 
 
+@dataclass
+class FirstHalf(Matches):
+    """A judge that looks at the first half alone."""
+
+    def score(self, member, sequences):
+        return super().score(member, np.where(np.arange(L) < L // 2, sequences, TARGET))
+
+
+def test_what_does_not_matter_drifts():
+    """Every transition is seen, so that any element may follow."""
+    known = known_of(np.concatenate([sequences(400), np.tile(TARGET, (1, 1)).astype(np.int16)]))
+    rows = np.tile(TARGET, (300, 1)).astype(np.int16)
+    found = _drift(FirstHalf(), 0, rows, 40, known, np.random.default_rng(0))
+    assert (found[:, : L // 2] == TARGET[: L // 2]).all()
+    shares = np.array([np.bincount(column, minlength=V) for column in found[:, L // 2 :].T]) / len(found)
+    assert shares.min() > 0.1  # 0.2 each, were they drawn for ever
+    assert len(np.unique(row_keys(found))) > 280
+    assert (_drift(FirstHalf(), 0, rows, 0, known, np.random.default_rng(0)) == rows).all()
+
+
 def test_candidates_are_new_distinct_and_apart():
     rows = np.concatenate([sequences(40), TARGET[None].astype(np.int16)])
-    found, facts = search(known_of(rows), count=25, members=1, min_distance=3, population=3000)
+    found, facts = search(known_of(rows), count=25, members=1, min_distance=3, population=3000, drift=0)
     keys = row_keys(found.sequences)
     assert len(set(keys.tolist())) == 25
     assert not np.isin(keys, row_keys(rows)).any()
@@ -116,7 +137,9 @@ def test_without_generations_it_is_the_choice_among_proposals():
     better = np.tile(TARGET, (30, 1)).astype(np.int16)
     better[np.arange(30), np.arange(30) % L] = (better[np.arange(30), np.arange(30) % L] + 1 + np.arange(30) // L) % V
     known = known_of(np.concatenate([rows, sequences(400, 5)]))  # every transition seen
-    found, facts = search(known, better, 20, generations=0, restarts=0, min_distance=1, explore=0.0, novelty=[0.0])
+    found, facts = search(
+        known, better, 20, generations=0, restarts=0, min_distance=1, explore=0.0, novelty=[0.0], drift=0
+    )
     assert facts == {"guided": 20, "proposed": 20, "explored": 0, "tests": 0}
     assert np.isin(row_keys(found.sequences), row_keys(better)).all()
 
@@ -126,7 +149,7 @@ def test_proposals_are_started_from_unless_they_are_left_out():
     known = known_of(sequences(400))
     for used in (True, False):
         found, facts = search(
-            known, TARGET[None].astype(np.int16), 20, generations=0, restart_generations=0, proposals=used
+            known, TARGET[None].astype(np.int16), 20, generations=0, restart_generations=0, proposals=used, drift=0
         )
         assert (found.sequences == TARGET).all(axis=1).any() == used
         assert facts["proposed"] == used
@@ -163,6 +186,7 @@ def test_a_small_space_is_exhausted_and_no_more():
         ("generations", -1),
         ("population", 0),
         ("min_distance", 0),
+        ("drift", -1),
         ("novelty", []),
         ("novelty", [-1.0]),
         ("explore", 1.5),
