@@ -16,7 +16,7 @@ import numpy as np
 
 from llome.provenance import derive_seed
 from llome.surrogate.settings import Evolution
-from llome.surrogate.variation import Pool, children, redraw_runs
+from llome.surrogate.variation import Pool, children, move_elements, redraw_runs
 from llome.tables import row_keys
 
 ELITES = 300
@@ -43,6 +43,8 @@ class Known:
 
     pool: Pool
     """The feasible labelled sequences, best first."""
+    scores: np.ndarray
+    """(N,) their scores."""
     labeled: np.ndarray
     """Keys of all labelled sequences."""
     seen: np.ndarray
@@ -68,7 +70,13 @@ class Known:
         places = np.arange(sequences.shape[1])
         counts = np.zeros((len(places), num_states), dtype=np.int64)
         np.add.at(counts, (places, good), 1)
-        return cls(Pool(feasible, feasible), row_keys(sequences), seen, forbidden, 1 / np.sqrt(1 + counts))
+        return cls(
+            Pool(feasible, feasible), scores[finite], row_keys(sequences), seen, forbidden, 1 / np.sqrt(1 + counts)
+        )
+
+    def best(self, count: int, rng: np.random.Generator) -> Pool:
+        """At most `count` of the best, drawn among equals: of thousands that are as good the first few are all alike."""
+        return self.pool.take(np.lexsort((rng.random(len(self.pool)), -self.scores))[:count])
 
     def feasible(self, sequences: np.ndarray) -> np.ndarray:
         """(N, L) -> (N,) bool: no transition that no feasible sequence has shown."""
@@ -126,13 +134,18 @@ def candidates(
         "guided": len(chosen),
         "proposed": int(np.isin(row_keys(chosen.sequences), row_keys(proposals.sequences)).sum()),
     }
-    elites = known.pool.take(np.arange(min(ELITES, len(known.pool))))
+    elites = known.best(ELITES, rng)
+    matters = _matters(judge, 0, elites.sequences, judge.score(0, elites.sequences), num_states, rng)
     for _ in range(100):  # a small space may hold no more than these
         if len(chosen) == count:
             break
         kids = children(elites, _favour_first(len(elites), 4), 4 * count, seen=known.seen, rng=rng)
         tests = kids.take(known.tests(kids.sequences))
         chosen += tests.take(_spread(tests.sequences, (count - len(chosen) + 1) // 2, 1, taken))
+        picks = rng.integers(len(elites), size=4 * count)
+        moved, _ = move_elements(elites.sequences[picks], matters[picks], known.seen, rng)
+        moves = Pool(moved, elites.sources[picks])
+        chosen += moves.take(_spread(moves.sequences, (count - len(chosen) + 1) // 2, 1, taken))
         kids = kids.take(known.feasible(kids.sequences))
         chosen += kids.take(_spread(kids.sequences, count - len(chosen), 1, taken))
     explored = chosen.sequences[facts["guided"] :]
@@ -151,7 +164,7 @@ def _search(
         pool = picks[0] + picks[1]
         weights = np.full(len(pool), 1 / len(pool))
     else:
-        pool = known.pool.take(np.arange(min(ELITES, len(known.pool)))) + proposals
+        pool = known.best(ELITES, rng) + proposals
         ranks = _favour_first(len(pool) - len(proposals), 4)
         weights = np.concatenate([ranks, np.full(len(proposals), 1 / max(1, len(proposals)))])
         weights /= weights.sum()
@@ -176,12 +189,35 @@ def _search(
 def _drift(
     judge: Judge, member: int, sequences: np.ndarray, steps: int, known: Known, rng: np.random.Generator
 ) -> np.ndarray:
-    """(N, L) -> (N, L) after `steps` redrawn runs each, those undone that make a sequence worse than it was at first."""
-    least = judge.score(member, sequences) - TOLERANCE
-    for _ in range(steps):
-        tried = redraw_runs(sequences, known.seen, rng)
-        sequences = np.where((judge.score(member, tried) >= least)[:, None], tried, sequences)
+    """(N, L) -> (N, L) after `steps` changes each, those undone that make a sequence worse than it was at first.
+
+    Runs are redrawn and elements that matter are moved among each other, one after the other; in the last quarter they are copied.
+    """
+    if not steps or not len(sequences):
+        return sequences
+    first = judge.score(member, sequences)
+    matters = _matters(judge, member, sequences, first, len(known.seen), rng)
+    for step in range(steps):
+        last = 4 * step >= 3 * steps  # what is copied would not outlive many redrawn runs
+        if step % 2 or last:
+            tried, moved = move_elements(sequences, matters, known.seen, rng, copy=last)
+        else:
+            tried, moved = redraw_runs(sequences, known.seen, rng), matters
+        kept = (judge.score(member, tried) >= first - TOLERANCE)[:, None]
+        sequences, matters = np.where(kept, tried, sequences), np.where(kept, moved, matters)
     return sequences
+
+
+def _matters(
+    judge: Judge, member: int, sequences: np.ndarray, scores: np.ndarray, num_states: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(N, L) sequences and their `scores` -> (N, L) bool, without which element the member sees a loss."""
+    count, length = sequences.shape
+    others = np.repeat(sequences, length, axis=0)
+    place = np.tile(np.arange(length), count)
+    rows = np.arange(len(others))
+    others[rows, place] = (others[rows, place] + rng.integers(1, num_states, len(others))) % num_states
+    return judge.score(member, others).reshape(count, length) < scores[:, None] - TOLERANCE
 
 
 def _spread(sequences: np.ndarray, count: int, min_distance: int, taken: set[bytes]) -> np.ndarray:

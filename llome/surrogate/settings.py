@@ -25,8 +25,8 @@ class Evolution:
     """What an element that no good sequence has tried at its place is worth at most, all of a sequence's elements together, in standard
     deviations of the scores; a value a member, repeated where there are more members."""
     drift: int = 40
-    """Runs of elements that are redrawn one after the other in each candidate of a search, where its member sees no loss in that: so
-    that candidates do not share what does not matter, and each tries other elements there."""
+    """Changes that each candidate of a search goes through, where its member sees no loss in them: runs of elements redrawn, elements that
+    matter moved and copied. So candidates do not share what does not matter, and each tries other things there."""
     min_distance: int = 2
     """Hamming distance that candidates of one member keep from each other."""
     explore: float = 0.2

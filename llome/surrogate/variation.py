@@ -1,4 +1,4 @@
-"""Children of sequences: parts exchanged, moved and rotated, runs of elements redrawn.
+"""Children of sequences: parts exchanged, moved and rotated, runs of elements redrawn, what matters moved through the gaps.
 
 Where a transition may be infeasible, hardly any long run of elements drawn one by one is feasible. Runs are therefore drawn as paths over
 the transitions that feasible sequences have shown, from the element before to the element behind. Where a run holds nothing that
@@ -111,3 +111,83 @@ def redraw_runs(sequences: np.ndarray, seen: np.ndarray, rng: np.random.Generato
         after = np.where((end[rows] == length)[:, None], free[left], table[left, :, behind[rows]])
         found[rows, place] = np.where(before & after, rng.random((len(rows), len(seen))), -1.0).argmax(axis=1)
     return found
+
+
+def move_elements(
+    sequences: np.ndarray, matters: np.ndarray, seen: np.ndarray, rng: np.random.Generator, *, copy: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some of the elements that matter moved by as many positions, whatever stands between them, to where nothing else matters.
+
+    Patterns with gaps lie in each other's gaps, so that a run that holds one holds parts of others too. What is moved is each second
+    element that matters, on average, between two of them. What stood within two positions of a place that was taken or left is redrawn
+    over seen transitions, where it does not matter itself.
+
+    Two patterns may also need one place for two elements. Then neither can be moved alone by a judge who takes them for one; but both
+    can be copied without a loss, and the copy completed for the other: with `copy` all elements that matter between the two are copied,
+    and one of the copies is redrawn.
+
+    Args:
+        sequences: (N, L) of seen transitions.
+        matters: (N, L) bool, elements that a judge sees a loss without.
+        seen: (V, V) bool, transitions of feasible sequences.
+        rng: of all draws.
+        copy: leave the elements where they stand as well.
+
+    Returns:
+        (N, L) sequences and (N, L) bool what matters in them; rows in which nothing can be moved as they were.
+    """
+    count, length = sequences.shape
+    places, rows = np.arange(length), np.arange(count)
+    ends = np.sort(np.argsort(np.where(matters, -rng.random((count, length)), 1), axis=1)[:, :2], axis=1)
+    chosen = matters & (places >= ends[:, :1]) & (places <= ends[:, 1:])
+    if not copy:
+        chosen &= rng.random((count, length)) < 0.5
+    stays = matters if copy else matters & ~chosen
+    around = np.pad(stays, ((0, 0), (length, length)), constant_values=True)
+    met = np.lib.stride_tricks.sliding_window_view(around, length, axis=1)  # [n, s]: what stands s - L places on
+    free = ~(met & chosen[:, None]).any(axis=2)
+    free[:, length] = False
+    by = np.where(free, rng.random(free.shape), -1.0).argmax(axis=1) - length
+    possible = free.any(axis=1) & chosen.any(axis=1) & (matters.sum(axis=1) > 1)
+    origin = places - by[:, None]
+    inside = (origin >= 0) & (origin < length)
+    origin = origin.clip(0, length - 1)
+    taken = np.take_along_axis(chosen, origin, axis=1) & inside
+    moved = np.where(taken, np.take_along_axis(sequences, origin, axis=1), sequences)
+    touched = taken if copy else taken | chosen
+    near = touched.copy()
+    for shift in (1, 2):
+        near[:, shift:] |= touched[:, :-shift]
+        near[:, :-shift] |= touched[:, shift:]
+    if copy:
+        taken[rows, np.where(taken, rng.random((count, length)), -1.0).argmax(axis=1)] = False
+    rows = np.flatnonzero(possible)
+    filled, found = fill(moved[rows], (near & ~taken & ~stays)[rows], seen, rng)
+    rows, filled = rows[found], filled[found]
+    result, kept = sequences.copy(), matters.copy()
+    result[rows], kept[rows] = filled, (taken | stays)[rows]
+    return result, kept
+
+
+def fill(
+    sequences: np.ndarray, free: np.ndarray, seen: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L) sequences with the `free` (N, L) elements redrawn so that all transitions are seen, and (N,) bool whether that is possible.
+
+    Of the elements that may follow the one before and from which a path leads on to the end, each is as likely.
+    """
+    count, length = sequences.shape
+    follows = seen.astype(np.float32)
+    open_ = np.zeros(
+        (length, count, len(seen)), dtype=bool
+    )  # elements at each place from which a path leads to the end
+    for place in range(length - 1, -1, -1):
+        open_[place][np.arange(count), sequences[:, place]] = True
+        open_[place] |= free[:, place, None]
+        if place + 1 < length:
+            open_[place] &= open_[place + 1].astype(np.float32) @ follows.T > 0
+    filled = sequences.copy()
+    for place in range(length):
+        allowed = open_[place] if place == 0 else open_[place] & seen[filled[:, place - 1]]
+        filled[:, place] = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(axis=1)
+    return filled, open_[0].any(axis=1)
