@@ -149,6 +149,7 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
     """Small multiples on logarithmic axes."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
     from llome.reporting.figures import COLOURS, FAINT, STYLE
 
@@ -160,10 +161,27 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
             last = np.array(panel.x[-3:])
             line = panel.seconds[-1] * (last / last[-1]) ** panel.exponent
             axes.loglog(last, line, color=FAINT, linestyle=(0, (2, 2)), linewidth=1)
+            axes.set_xticks(panel.x)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            for axis, unit in ((axes.xaxis, ""), (axes.yaxis, "s")):
+                told = EngFormatter(unit, sep=" " if unit else "")
+                axis.set_major_formatter(FuncFormatter(lambda x, _, told=told: told(float(f"{x:.3g}"))))
+                axis.set_minor_formatter(NullFormatter())
             axes.set_title(f"{panel.path}: exponent {panel.exponent:.2f}", fontsize=10, loc="left")
             axes.set_xlabel(panel.what, fontsize=9)
-            axes.set_ylabel("seconds", fontsize=9)
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def read_csv(path: Path) -> list[Panel]:
+    """The panels whose points a file of `write_csv` holds."""
+    panels: dict[tuple[str, str], Panel] = {}
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            key = row["path"], row["against"]
+            panel = panels.setdefault(key, Panel(*key, row["expected"]))
+            panel.x.append(float(row["x"]))
+            panel.seconds.append(float(row["seconds"]))
+    return list(panels.values())
 
 
 def main(csv_file: str, svg_file: str, sizes: Sizes | None = None) -> None:
@@ -176,7 +194,7 @@ def main(csv_file: str, svg_file: str, sizes: Sizes | None = None) -> None:
             f"{panel.path} against {panel.what}: exponent {panel.exponent:.2f} (expected {panel.expected}); {timings}"
         )
     write_csv(panels, Path(csv_file))
-    draw(panels, Path(svg_file))
+    draw(read_csv(Path(csv_file)), Path(svg_file))  # the picture of the README is the one of the table beside it
 
 
 if __name__ == "__main__":
