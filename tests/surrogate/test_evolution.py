@@ -78,6 +78,18 @@ def test_only_sequences_at_least_half_as_good_as_the_best_have_tried_an_element(
     assert known.untried == pytest.approx(np.array([[1 / np.sqrt(151), 1]] * 2))
 
 
+def test_the_best_are_drawn_among_equals():
+    rows = sequences(50)
+    known = known_of(rows, np.repeat([1.0, 0.5, 0.25], [10, 30, 10]))
+    drawn = [known.best(20, np.random.default_rng(seed)).sequences for seed in (0, 0, 1)]
+    for found in drawn:
+        assert set(row_keys(found[:10]).tolist()) == set(row_keys(rows[:10]).tolist())
+        assert set(row_keys(found[10:]).tolist()) < set(row_keys(rows[10:40]).tolist())
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    assert len(known.best(300, np.random.default_rng(0))) == 50
+
+
 def test_candidates_keep_to_seen_transitions_but_for_tests_of_one():
     rows = sequences(400) % 4  # a fifth element is known of nobody
     rows[:10, 5] = 4

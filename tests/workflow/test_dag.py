@@ -238,7 +238,7 @@ def test_the_functions_of_variants_are_counted_where_the_genetic_algorithm_is_al
 
 def test_the_variants_are_written_down_as_they_are_run(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     few = {"filter": "configs/filter/tiny.yaml", "budget": 500, "rivals": {"tuned": "configs/seed/tiny.yaml"}}
-    config = write_experiment(clone, variants={"a": {}, "b": few})
+    config = write_experiment(clone, threads=1, variants={"a": {}, "b": few})
     run = clone.snakemake("--", "results/tiny/experiment.yaml", config=config)
     assert run.returncode == 0, run.stdout + run.stderr
     monkeypatch.chdir(clone.folder)
