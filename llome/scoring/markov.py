@@ -82,7 +82,7 @@ def has_forbidden(columns: np.ndarray, forbidden: np.ndarray) -> np.ndarray:
 
     `columns` is (L, B), one sequence a column; `forbidden` is (V, V) bool.
     """
-    pairs = columns[:-1].astype(np.uint16 if forbidden.size <= 1 << 16 else np.intp)
+    pairs: np.ndarray = columns[:-1].astype(np.dtype(np.uint16 if forbidden.size <= 1 << 16 else np.intp))
     pairs *= len(forbidden)
     pairs += columns[1:]
-    return forbidden.take(pairs, mode="clip").any(axis=0)  # none is clipped; that mode is the fastest
+    return np.asarray(forbidden.take(pairs, mode="clip").any(axis=0))  # none is clipped; that mode is the fastest

@@ -145,7 +145,7 @@ def move_elements(
     stays = matters if copy else matters & ~chosen
     around = np.pad(stays, ((0, 0), (length, length)), constant_values=True)
     met = np.lib.stride_tricks.sliding_window_view(around, length, axis=1)  # [n, s]: what stands s - L places on
-    free = ~(met & chosen[:, None]).any(axis=2)
+    free = np.asarray(~(met & chosen[:, None]).any(axis=2))
     free[:, length] = False
     by = np.where(free, rng.random(free.shape), -1.0).argmax(axis=1) - length
     possible = free.any(axis=1) & chosen.any(axis=1) & (matters.sum(axis=1) > 1)
