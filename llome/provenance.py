@@ -125,12 +125,15 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def exclusive(folder: str | Path) -> Iterator[None]:
-    """Hold a lock on `folder` while a stage works there. The kernel drops it when the process dies, however it dies."""
+def exclusive(folder: str | Path, lock: str = ".lock") -> Iterator[None]:
+    """Hold a lock on `folder` while a stage works there. The kernel drops it when the process dies, however it dies.
+
+    A stage that may work beside another in one folder has a lock of its own.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w")  # noqa: SIM115
+        file = open(folder / lock, "w")  # noqa: SIM115
     except OSError as err:
         raise LlomeError(
             f"cannot write in {folder}: {err.strerror or err}; choose another output or mend its permissions"

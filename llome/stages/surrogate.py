@@ -53,7 +53,7 @@ def surrogate(
             raise ConfigError(f"{name} is {settings[name]}; it must be at least 1")
     if not 0 < learning_rate < float("inf"):
         raise ConfigError(f"learning_rate is {learning_rate}; it must be above 0")
-    with exclusive(out.parent):
+    with exclusive(out.parent, ".surrogate.lock"):  # a round's policy is trained, and writes, at the same time
         from dataclasses import asdict
 
         import numpy as np

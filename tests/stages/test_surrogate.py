@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.provenance import exclusive
 from llome.surrogate.files import load_surrogate
 from llome.tables import Domain, Labeled, Meta, Proposals, Selected, row_keys
 
@@ -165,3 +166,12 @@ def test_a_card_names_what_it_was_fitted_to(folder):
     assert card["domain"]["fingerprint"] == DOMAIN.fingerprint
     assert card["target"]["logarithmic"] is True
     assert card["settings"]["first_steps"] == 30
+
+
+def test_it_is_fitted_while_the_policy_of_its_round_is_trained(folder, capsys):
+    """As two jobs of a workflow with cores to spare; two fits of one surrogate are refused."""
+    with exclusive(folder):
+        assert fit(folder) == 0
+    with exclusive(folder, ".surrogate.lock"):
+        assert fit(folder) == 2
+    assert "another process is working in" in capsys.readouterr().err
