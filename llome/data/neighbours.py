@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-_BLOCK_ELEMENTS = 1 << 18  # distances held at once: a few arrays of this size stay in a core's cache
+_BLOCK_ELEMENTS = 1 << 17  # distances computed at once: a few arrays of this size stay in a core's cache
+_ROWS = 16
 _GROUP = 32
 
 
@@ -29,7 +30,7 @@ def find_neighbours(
         sequences: (N, L) non-negative integers.
         num_neighbours: k; fewer where N - 1 < k.
         random_seed: of the tie-break (see above).
-        block_elements: row-by-column distances computed at once; bounds the memory, changes no result.
+        block_elements: row-by-column distances computed at once; changes no result.
 
     Returns:
         indices (N, k) int64 and distances (N, k) int64, in differing positions.
@@ -47,11 +48,15 @@ def find_neighbours(
     by_rank = planes[..., order]  # columns in the order of rank
     indices = np.empty((total, k), dtype=np.int64)
     distances = np.empty((total, k), dtype=np.int64)
-    block = max(1, block_elements // total)
+    tile = max(1, block_elements // _ROWS)
 
     def search(first: int) -> None:
-        rows = slice(first, first + block)
-        apart = _distances(planes[..., rows], by_rank, length)
+        rows = slice(first, first + _ROWS)
+        own = planes[..., rows]
+        apart = np.empty((own.shape[-1], total), dtype=np.uint8 if length < 255 else np.int32)
+        for start in range(0, total, tile):
+            columns = slice(start, start + tile)
+            _distances(own, by_rank[..., columns], out=apart[:, columns])
         apart[np.arange(len(apart)), rank[rows]] = length + 1  # never itself
         row, column = np.divmod(_within_reach(apart, k), total)
         keys = apart[row, column] * np.int64(total) + (column - offsets[first + row]) % total
@@ -60,7 +65,7 @@ def find_neighbours(
         indices[rows] = order[(nearest % total + offsets[rows, None]) % total]
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy lets go of the interpreter inside its operations
-        for _ in pool.map(search, range(0, total, block)):
+        for _ in pool.map(search, range(0, total, _ROWS)):
             pass
     return indices, distances
 
@@ -79,22 +84,19 @@ def _bit_planes(sequences: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(packed.transpose(2, 0, 1))
 
 
-def _distances(rows: np.ndarray, columns: np.ndarray, length: int) -> np.ndarray:
-    """(words, bits, R) and (words, bits, N) -> (R, N) number of differing positions, uint8 where `length` + 1 fits."""
-    result: np.ndarray | None = None
-    for row_planes, column_planes in zip(rows, columns, strict=True):
+def _distances(rows: np.ndarray, columns: np.ndarray, *, out: np.ndarray) -> None:
+    """(words, bits, R) and (words, bits, N) -> `out` (R, N), the number of differing positions."""
+    for word, (row_planes, column_planes) in enumerate(zip(rows, columns, strict=True)):
         differ = row_planes[0][:, None] ^ column_planes[0]
         scratch = np.empty_like(differ)
         for row_bits, column_bits in zip(row_planes[1:], column_planes[1:], strict=True):
             np.bitwise_xor(row_bits[:, None], column_bits, out=scratch)
             np.bitwise_or(differ, scratch, out=differ)
         counts = np.bitwise_count(differ)  # uint8
-        if result is None:
-            result = counts if length < 255 else counts.astype(np.int32)
+        if word == 0:
+            out[:] = counts
         else:
-            np.add(result, counts, out=result)
-    assert result is not None
-    return result
+            np.add(out, counts, out=out)
 
 
 def _within_reach(apart: np.ndarray, k: int) -> np.ndarray:
