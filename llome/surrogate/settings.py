@@ -31,7 +31,7 @@ class Evolution:
     """Hamming distance that candidates of one member keep from each other."""
     explore: float = 0.2
     """Share of the candidates that are random children of the best labelled sequences, judged by nobody; up to half of them try one
-    transition each that no feasible sequence has shown yet."""
+    transition each that no feasible sequence has shown yet, and half of the others have elements moved that a member says matter."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError naming the setting and its value."""
