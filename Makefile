@@ -14,8 +14,8 @@ STAMP = .venv/.set-up
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
-	@echo "make docs      the demo, and the README's table of it"
-	@echo "make figures   the README's pictures, from the tables in docs/"
+	@echo "make docs      the demo, and the README's table and picture of it"
+	@echo "make figures   the README's picture of the demo, from docs/demo.csv"
 	@echo "make test      run the tests; PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
@@ -26,7 +26,7 @@ demo: $(STAMP)
 	.venv/bin/snakemake --cores $(CORES) --no-hooks --configfile configs/experiments/demo.yaml
 	@cat results/demo/report/summary.txt
 
-# The README's pictures, from the tables beside them; with docs, the demo's table from a run of the demo.
+# The README's picture of the demo, from the table beside it; with docs, that table from a run. The other is drawn by growth.
 figures: $(STAMP)
 	.venv/bin/python -m llome.reporting.redraw 10000 docs/demo.csv
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 _BLOCK_ELEMENTS = 1 << 17  # distances computed at once: a few arrays of this size stay in a core's cache
-_ROWS = 16
+_ROWS = 16  # whose distances to all others are held at once, a byte each: the memory of a search
 _GROUP = 32
 
 

@@ -144,7 +144,9 @@ def check_sequences(sequences: np.ndarray, num_states: int, length: int) -> np.n
         raise OracleError(f"sequences have shape {sequences.shape}; this oracle scores (N, {length})")
     if sequences.dtype.kind not in "iu":
         raise OracleError(f"sequences have dtype {sequences.dtype}; this oracle scores integers")
-    unsigned = sequences.view(f"u{sequences.itemsize}")  # where what is negative is large
+    unsigned = sequences.view(
+        sequences.dtype.str.replace("i", "u")
+    )  # where what is negative is large; bytes in the same order
     if sequences.size and unsigned.max() >= num_states:
         row = int(((sequences < 0) | (sequences >= num_states)).any(axis=1).argmax())
         raise OracleError(f"sequence {row} has an element outside 0..{num_states - 1}: {sequences[row].tolist()}")

@@ -249,3 +249,13 @@ def test_bad_sequences():
         oracle(good[:, :-1])
     with pytest.raises(OracleError, match="float64"):
         oracle(good.astype(float))
+
+
+def test_integers_of_any_size_and_byte_order_are_read_as_numbers():
+    function = Ehrlich(num_states=8, dim=12, num_motifs=2, motif_length=3, random_seed=0)
+    rows = np.stack([function.initial_solution(), function.optimal_solution()])
+    for dtype in ("<i8", ">i8", ">i2", "i1", "u1", ">u4"):
+        assert function.score(rows.astype(dtype)).tolist() == function.score(rows).tolist()
+    for dtype in (">i8", "i1"):
+        with pytest.raises(OracleError, match=r"sequence 1 has an element outside 0..7"):
+            function.score(np.stack([rows[0], rows[1] - 20]).astype(dtype))
