@@ -20,7 +20,8 @@ import yaml
 
 from llome import paths
 from llome.errors import LlomeError
-from llome.experiment import check_experiments
+from llome.experiment import SHARED, check_experiments
+from llome.needs import Needs
 from llome.search import read_grid
 
 try:
@@ -38,14 +39,29 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 os.environ.update(PATH=PATH, LLOME_WORKFLOW_PID=str(os.getpid()))
 # Sums depend on how many threads share them: as many on every machine, whatever --cores says, so that the bytes agree.
 THREADS = next(iter(EXPERIMENTS.values())).threads or 2  # the same in all variants
+SHARDS = next(iter(EXPERIMENTS.values())).shards
 shell.prefix(f"export OMP_NUM_THREADS={THREADS} MKL_NUM_THREADS={THREADS} MKL_DYNAMIC=FALSE; ")
 
 
 include: "rules/lineage.smk"
+include: "rules/needs.smk"
 
 
 # Built from containers/; used only with --software-deployment-method apptainer.
 container: "containers/llome.sif"
+
+
+# On the machine that snakemake is called on, also where the others are a cluster's jobs: these take seconds.
+localrules:
+    all,
+    tune,
+    report,
+    chain,
+    experiment,
+    oracle,
+    point,
+    choose,
+    summarize,
 
 
 STARTED = time.time()
@@ -66,6 +82,7 @@ wildcard_constraints:
     objective=r"[a-z]+",
     point=r"\d+",
     rival=r"[a-z][a-z0-9]*",
+    shard=r"\d+",
     history=r"[a-z]+[1-9]\d*(-[a-z]+[1-9]\d*)*",
 
 
@@ -168,6 +185,9 @@ rule base:
     benchmark:
         BASE / "benchmarks" / "base.tsv"
     threads: THREADS
+    resources:
+        mem_mb=memory("base"),
+        runtime=minutes("base"),
     params:
         out=subpath(output[0], parent=True),
         seed=stage_seed("base"),

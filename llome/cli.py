@@ -36,6 +36,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "refine": ("llome.stages.refine", "refine", "let a policy edit its best sequences, iteration by iteration"),
     "filter": ("llome.stages.filter", "filter_proposals", "choose the proposals that go to the oracle"),
     "label": ("llome.stages.label", "label", "call the oracle on the chosen proposals"),
+    "gather": ("llome.stages.gather", "gather", "join the parts that refine --shard or label --shard wrote"),
     "summarize": ("llome.stages.summarize", "summarize", "count and average one round into summary.json"),
     "analyze": ("llome.stages.analyze", "analyze", "score what was proposed and not labelled, for figures alone"),
     "report": ("llome.stages.report", "report", "draw the report of an experiment and print its table"),

@@ -24,7 +24,23 @@ from llome.variants import expand_variants
 
 POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
-_LATER = ("variant", *POLICY, "values", "hours", "surrogate", "threads", "analyze", "baseline", "rivals")
+FILES = ("oracle", "seed", "base", "refine", "filter", "surrogate", "strategy")
+"""Keys that name one file."""
+SHARED = ("name", "shards", "threads")
+"""Keys that all variants have in common: folders, and how the plan is drawn."""
+_LATER = (
+    "variant",
+    *POLICY,
+    "values",
+    "hours",
+    "surrogate",
+    "shards",
+    "strategy",
+    "threads",
+    "analyze",
+    "baseline",
+    "rivals",
+)
 """Keys that are written down only where they say something, so that an experiment without them is the same bytes as ever."""
 
 
@@ -49,6 +65,8 @@ class Experiment:
     train_on: str = "last"
     budget: int | None = None
     hours: float | None = None
+    shards: dict[str, int] = field(default_factory=dict)
+    strategy: str | None = None
     threads: int | None = None
     analyze: bool = False
     baseline: int | None = None
@@ -246,7 +264,7 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
 
 
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
-    named = [(key, getattr(experiment, key)) for key in ("oracle", "seed", "base", "refine", "filter", "surrogate")]
+    named = [(key, getattr(experiment, key)) for key in FILES]
     for key, entries in (
         ("train", experiment.train),
         ("values", experiment.values),

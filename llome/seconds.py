@@ -24,9 +24,16 @@ SOMETIMES = ("surrogate",)
 
 
 def benchmark_seconds(path: Path) -> float | None:
-    """Seconds (column `s`) of the last run in a Snakemake benchmark file; None where there is no such file. Raises TableError."""
+    """Seconds (column `s`) of the last run in a Snakemake benchmark file; None where there is no such file. Raises TableError.
+
+    Of a stage that several jobs shared, refine-1of4.tsv and so on beside `path`, the sum of the jobs that were run last.
+    """
     if not path.is_file():
-        return None
+        shards = sorted(path.parent.glob(f"{path.stem}-*of*{path.suffix}"), key=lambda file: file.stat().st_mtime)
+        last = shards[-1].stem.rpartition("of")[2] if shards else ""
+        return (
+            sum(filter(None, map(benchmark_seconds, path.parent.glob(f"{path.stem}-*of{last}{path.suffix}")))) or None
+        )
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     try:

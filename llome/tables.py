@@ -289,6 +289,17 @@ class Selected(Table):
         self._check_unique(where)
 
 
+def kind_of(path: str | Path) -> str:
+    """The schema name that a table's file says. Raises TableError where the file is no table of ours."""
+    try:
+        raw = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
+    except FileNotFoundError as err:
+        raise TableError(f"{path} does not exist; run the stage that writes it") from err
+    except (pa.ArrowException, OSError, ValueError) as err:
+        raise TableError(f"{path} is no table, or corrupt; delete it and run the stage that writes it again") from err
+    return str(raw.get("schema", "no llome table"))
+
+
 def row_keys(sequences: np.ndarray) -> np.ndarray:
     """(N, L) integers -> (N,) opaque keys that compare as the rows do; for unique, isin and the like."""
     rows = np.ascontiguousarray(sequences, dtype=">u2")

@@ -37,7 +37,7 @@ def expand_variants(settings: Mapping[str, Any], where: str) -> dict[str, dict[s
     shared = {key: value for key, value in settings.items() if key not in ("variant", "variants")}
     found = {}
     for name, changes in settings["variants"].items():
-        for key in ("name", "threads", "variant", "variants"):
+        for key in ("name", "shards", "threads", "variant", "variants"):
             if key in changes:
                 raise ConfigError(f"{where}: variants.{name}: a variant cannot change {key!r}; leave it out")
         found[name] = {"name": shared["name"], "variant": name, **_override(shared, changes)}

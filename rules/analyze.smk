@@ -16,6 +16,9 @@ rule analyze:
         ANALYSIS / "facts.json",
     log:
         ROUND / "logs" / "analyze.log",
+    resources:
+        mem_mb=memory("analyze"),
+        runtime=minutes("analyze"),
     params:
         out=subpath(output[0], parent=True),
     message:

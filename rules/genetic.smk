@@ -12,6 +12,9 @@ rule seed:
         SEED / "logs" / "seed.log",
     benchmark:
         SEED / "benchmarks" / "seed.tsv"
+    resources:
+        mem_mb=memory("seed"),
+        runtime=minutes("seed"),
     params:
         out=subpath(output[0], parent=True),
         seed=stage_seed("seed"),
@@ -35,6 +38,9 @@ rule baseline:
         GA / "logs" / "seed.log",
     benchmark:
         GA / "benchmarks" / "seed.tsv"
+    resources:
+        mem_mb=memory("seed"),
+        runtime=minutes("seed"),
     params:
         resume=subpath(input.labeled, parent=True),
         out=subpath(output[0], parent=True),
@@ -58,6 +64,9 @@ rule rival:
         RIVAL / "logs" / "seed.log",
     benchmark:
         RIVAL / "benchmarks" / "seed.tsv"
+    resources:
+        mem_mb=memory("seed"),
+        runtime=minutes("seed"),
     params:
         out=subpath(output[0], parent=True),
         rounds=lambda wc: EXPERIMENTS[wc.run].rival_rounds(wc.rival),

@@ -34,7 +34,7 @@ def print_drawn():
 def written_variants():
     """The experiment of all runs as a mapping that `llome report` reads: each variant with everything it says."""
     kept = {e.variant: e.as_dict() for e in EXPERIMENTS.values()}
-    shared = {key: value for key, value in next(iter(kept.values())).items() if key in ("name", "threads")}
+    shared = {key: value for key, value in next(iter(kept.values())).items() if key in SHARED}
     for settings in kept.values():
         for key in ("variant", *shared):
             del settings[key]
@@ -44,6 +44,23 @@ def written_variants():
 def setting(key):
     """What the run's experiment has under `key`: the file of a stage, or a number."""
     return lambda wc: getattr(EXPERIMENTS[wc.run], key)
+
+
+def part(stage, file, number=None):
+    """Where one of the jobs that share a stage's rows puts what one job would put into `file`: that, where there is one job."""
+    count = SHARDS.get(stage, 1)
+    named = f"{file.stem}-{'{shard}' if number is None else number}of{count}{file.suffix}"
+    if count == 1:
+        return file
+    return file.parent / named if file.suffix != ".parquet" else temp(file.parent / "shards" / named)
+
+
+def shard_option(stage, wc):
+    return f" --shard {wc.shard}/{SHARDS[stage]}" if SHARDS.get(stage, 1) > 1 else ""
+
+
+def which_part(stage):
+    return f", part {{wildcards.shard}} of {SHARDS[stage]}" if SHARDS.get(stage, 1) > 1 else ""
 
 
 def stage_seed(stage):
@@ -99,6 +116,11 @@ def chosen_values(wc):
     experiment, objective = EXPERIMENTS[wc.run], paths.objective(wc.history)
     source = experiment.values_from(objective)
     return experiment.values.get(objective, []) if source is None else LAYOUTS[wc.run].search(source) / "values.yaml"
+
+
+def overlays(wc, input):
+    """The YAMLs that a round's training lays over its objective's: the values in which it differs, and the use of several devices."""
+    return " ".join(f"--config {shlex.quote(str(file))}" for file in (input.values, input.strategy) if file)
 
 
 def searched_from(wc):

@@ -5,6 +5,7 @@ rule train:
     input:
         config=lambda wc: EXPERIMENTS[wc.run].train[paths.objective(wc.history)],
         values=chosen_values,
+        strategy=lambda wc: EXPERIMENTS[wc.run].strategy or [],
         parent=parent_policy,
         labeled=training_tables,
     output:
@@ -14,16 +15,21 @@ rule train:
     benchmark:
         ROUND / "benchmarks" / "train.tsv"
     threads: THREADS
+    resources:
+        mem_mb=memory("train"),
+        runtime=minutes("train"),
+        gpu=gpus("train"),
+        launch="",  # what starts a process on each node, such as srun, where a profile asks for several
     params:
-        values=lambda wc, input: f"--config {shlex.quote(str(input.values))}" if input.values else "",
+        values=overlays,
         parent=subpath(input.parent, parent=True),
         out=subpath(output[0], parent=True),
         seed=stage_seed("train"),
     message:
         told("r{wildcards.rep} {wildcards.history}: training")
     shell:
-        "llome train fit --config {input.config:q} {params.values} --parent {params.parent:q} --labeled {input.labeled:q}"
-        " --out {params.out:q} --random_seed {params.seed} > {log:q} 2>&1"
+        "{resources.launch} llome train fit --config {input.config:q} {params.values} --parent {params.parent:q}"
+        " --labeled {input.labeled:q} --out {params.out:q} --random_seed {params.seed} > {log:q} 2>&1"
 
 
 rule refine:
@@ -33,18 +39,22 @@ rule refine:
         labeled=labeled_before,
         summary=parent_summary,
     output:
-        ROUND / "proposals.parquet",
+        part("refine", ROUND / "proposals.parquet"),
     log:
-        ROUND / "logs" / "refine.log",
+        part("refine", ROUND / "logs" / "refine.log"),
     benchmark:
-        ROUND / "benchmarks" / "refine.tsv"
+        part("refine", ROUND / "benchmarks" / "refine.tsv")
     threads: THREADS
+    resources:
+        mem_mb=memory("refine"),
+        runtime=minutes("refine"),
+        gpu=gpus("refine"),
     params:
         model=subpath(input.model, parent=True),
-        summary=lambda wc, input: f"--summary {input.summary}" if input.summary else "",
+        summary=lambda wc, input: (f"--summary {input.summary}" if input.summary else "") + shard_option("refine", wc),
         seed=stage_seed("refine"),
     message:
-        told("r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences")
+        told("r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences" + which_part("refine"))
     shell:
         "llome refine --config {input.config:q} --model {params.model:q} --labeled {input.labeled:q}"
         " {params.summary} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
@@ -62,6 +72,9 @@ rule surrogate:
     benchmark:
         ROUND / "benchmarks" / "surrogate.tsv"
     threads: THREADS
+    resources:
+        mem_mb=memory("surrogate"),
+        runtime=minutes("surrogate"),
     params:
         parent=lambda wc, input: f" --parent {shlex.quote(str(Path(input.parent).parent))}" if input.parent else "",
         out=subpath(output[0], parent=True),
@@ -86,6 +99,9 @@ rule filter:
     benchmark:
         ROUND / "benchmarks" / "filter.tsv"
     threads: THREADS
+    resources:
+        mem_mb=memory("filter"),
+        runtime=minutes("filter"),
     params:
         surrogate=lambda wc, input: (
             f" --surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""
@@ -104,18 +120,43 @@ rule label:
         selected=ROUND / "selected.parquet",
         parent=parent_file("labeled.parquet"),
     output:
-        ROUND / "labeled.parquet",
+        part("label", ROUND / "labeled.parquet"),
     log:
-        ROUND / "logs" / "label.log",
+        part("label", ROUND / "logs" / "label.log"),
     benchmark:
-        ROUND / "benchmarks" / "label.tsv"
+        part("label", ROUND / "benchmarks" / "label.tsv")
+    resources:
+        mem_mb=memory("label"),
+        runtime=minutes("label"),
     params:
-        budget=budget_option,
+        budget=lambda wc: budget_option(wc) + shard_option("label", wc),
     message:
-        told("r{wildcards.rep} {wildcards.history}: calling the oracle")
+        told("r{wildcards.rep} {wildcards.history}: calling the oracle" + which_part("label"))
     shell:
         "llome label --oracle {input.oracle:q} --selected {input.selected:q} --parent {input.parent:q}"
         " --history {wildcards.history} {params.budget} --out {output:q} > {log:q} 2>&1"
+
+
+# One rule for each table that several jobs make in parts.
+for stage, table in {"refine": "proposals", "label": "labeled"}.items():
+    if SHARDS.get(stage, 1) > 1:
+
+        rule:
+            name:
+                f"gather_{table}"
+            input:
+                [part(stage, ROUND / f"{table}.parquet", n) for n in range(1, SHARDS[stage] + 1)],
+            output:
+                ROUND / f"{table}.parquet",
+            log:
+                ROUND / "logs" / f"gather_{table}.log",
+            resources:
+                mem_mb=memory("gather"),
+                runtime=minutes("gather"),
+            message:
+                told(f"r{{wildcards.rep}} {{wildcards.history}}: joining the parts of the {table}")
+            shell:
+                "llome gather --parts {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 checkpoint summarize:

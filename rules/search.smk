@@ -46,6 +46,9 @@ rule try_point:
     benchmark:
         POINT / "benchmarks" / "train.tsv"
     threads: 1
+    resources:
+        mem_mb=memory("train"),
+        runtime=minutes("train"),
     params:
         parent=subpath(input.parent, parent=True),
         out=subpath(output[0], parent=True),

@@ -70,3 +70,16 @@ def test_a_chain_ends_with_the_round_that_uses_up_its_hours(replicate: Path) -> 
     assert ends(0.5) == [False, True, True]  # 1,800 s: the very end
     assert ends(0.51) == [False, False, True]
     assert ends(0.1) == [True, True, True]  # the seeds and the base policy alone come to .083
+
+
+def test_jobs_that_share_a_stage_are_summed_and_those_of_another_split_are_left_out(tmp_path: Path) -> None:
+    import os
+
+    for i, (name, seconds) in enumerate(
+        {"refine-1of2": 50.0, "refine-2of2": 60.0, "refine-1of3": 1.0, "refine-2of3": 2.0, "refine-3of3": 3.5}.items()
+    ):
+        write_benchmark(tmp_path / f"{name}.tsv", seconds)
+        os.utime(tmp_path / f"{name}.tsv", (i, i))
+    assert benchmark_seconds(tmp_path / "refine.tsv") == 6.5
+    write_benchmark(tmp_path / "refine.tsv", 9.0)
+    assert benchmark_seconds(tmp_path / "refine.tsv") == 9.0

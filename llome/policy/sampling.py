@@ -111,9 +111,8 @@ class Sampler:
         prompt = np.repeat(prompt.reshape(-1), repeats)  # of each row
         temperatures = np.repeat(np.concatenate([group[1] for group in groups]), repeats)
         keys = np.concatenate([group[2].reshape(-1) for group in groups])
-        parts: list[np.ndarray] = np.array_split(
-            np.argsort(prompt, kind="stable"), -(-len(keys) // self.rows_per_batch)
-        )
+        batches = -(-len(keys) // self.rows_per_batch)
+        parts: list[np.ndarray] = np.array_split(np.argsort(prompt, kind="stable"), batches) if batches else []
         tokens = np.full((len(keys), self.max_tokens), self.codec.pad_id, dtype=np.int64)
         logps = np.zeros((len(keys), 2))
 
@@ -133,14 +132,14 @@ class Sampler:
                 progress(len(rows))
         ends = np.cumsum([count * n for count, n in shapes])[:-1]
         return [
-            self._read(ids.reshape(*shape, -1), measured.reshape(*shape, 2))
+            self._read(ids.reshape(*shape, self.max_tokens), measured.reshape(*shape, 2))
             for shape, ids, measured in zip(shapes, np.split(tokens, ends), np.split(logps, ends), strict=True)
         ]
 
     def _read(self, tokens: np.ndarray, logps: np.ndarray) -> Samples:
         sequences, parsed = self.codec.decode_completions(tokens.reshape(-1, self.max_tokens))
         return Samples(
-            sequences=sequences.reshape(*tokens.shape[:2], -1),
+            sequences=sequences.reshape(*tokens.shape[:2], self.codec.length),
             parsed=parsed.reshape(tokens.shape[:2]),
             logp_sum=logps[..., 0],
             num_tokens=logps[..., 1].astype(np.int64),

@@ -11,6 +11,7 @@ from llome.paths import parse_history, round_number
 from llome.provenance import exclusive, hash_file
 from llome.scoring.journal import Journal
 from llome.scoring.oracle import Budget, load_oracle
+from llome.shards import Shard
 from llome.tables import Domain, Labeled, Meta, Selected, same_problem
 
 
@@ -21,6 +22,7 @@ def label(
     parent: Path,
     out: Path,
     history: str,
+    shard: str | None = None,
     budget: int | None = None,
     batch_size: int = 250,
 ) -> None:
@@ -32,6 +34,7 @@ def label(
         parent: labelled table of the round before (or of the seed), which knows what was spent so far
         out: labelled table to write
         history: name of the round, such as sft1
+        shard: label this part of the candidates alone, such as 2/4; `llome gather` joins the parts
         budget: most oracle calls in all, those before this round included; none: no limit
         batch_size: sequences a call of the oracle; a kill repeats at most one such call
     """
@@ -41,25 +44,29 @@ def label(
     before = Labeled.read(parent).meta
     domain = Domain(black_box.num_states, black_box.length, black_box.fingerprint)
     same_problem([(str(oracle), Meta(domain)), (str(selected), candidates.meta), (str(parent), before)])
-    count = len(candidates)
+    part = Shard.parse(shard)
+    rows = part.slice(len(candidates)) if part is not None else slice(0, len(candidates))
+    first = before.spent + rows.start  # the number of the first query of this part
     inputs = {"oracle": hash_file(oracle), "selected": hash_file(selected), "parent": hash_file(parent)}
-    settings = {"history": history}
-    Budget(black_box, total=budget, spent=before.spent, batch_size=batch_size).require(count)
-    with exclusive(out.parent):
+    settings = {"history": history, **(part.settings() if part is not None else {})}
+    Budget(black_box, total=budget, spent=before.spent, batch_size=batch_size).require(len(candidates))
+    sequences = candidates.sequence[rows]
+    count = len(sequences)
+    with exclusive(out.parent, ".lock" if part is None else f".{out.stem}.lock"):
         key = {"stage": "label", "inputs": inputs, "settings": settings}
         with (
             Journal(out.parent / f".{out.stem}.journal", key, domain.length) as journal,
             tqdm(total=count, desc=f"label {history}", unit="call", delay=3, mininterval=1, disable=None) as bar,
         ):
             score = Budget(
-                black_box, total=budget, spent=before.spent, journal=journal, batch_size=batch_size, progress=bar.update
+                black_box, total=budget, spent=first, journal=journal, batch_size=batch_size, progress=bar.update
             )
-            scores = score(candidates.sequence) if count else np.empty(0)
+            scores = score(sequences) if count else np.empty(0)
             Labeled(
                 meta=Meta(domain=domain, inputs=inputs, settings=settings, spent=score.spent),
-                sequence=candidates.sequence,
+                sequence=sequences,
                 score=scores,
-                query=np.arange(before.spent, score.spent),
+                query=np.arange(first, score.spent),
                 round=np.full(count, round_number(history), dtype=np.int32),
                 origin=np.full(count, history, dtype=object),
             ).write(out)

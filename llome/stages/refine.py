@@ -8,6 +8,7 @@ from typing import Literal
 
 from llome.errors import ConfigError, TableError
 from llome.provenance import exclusive, hash_file, hash_json, read_json
+from llome.shards import Shard
 
 
 def refine(
@@ -16,6 +17,7 @@ def refine(
     labeled: list[Path],
     out: Path,
     summary: Path | None = None,
+    shard: str | None = None,
     random_seed: int = 0,
     num_seeds: int = 200,
     iterations: int = 10,
@@ -35,6 +37,7 @@ def refine(
             labelled sequence could be proposed again and so stay among them. Here it never is, and the best would be lost.)
         out: proposals (Parquet) to write.
         summary: summary.json of the last round, whose mean Hamming distance may raise the temperatures (none in the first round).
+        shard: edit this part of the seeds alone, such as 2/4; `llome gather` joins the parts.
         random_seed: seed of all draws.
         num_seeds: n_s, sequences to start from.
         iterations: n_i, edits in a row.
@@ -63,7 +66,8 @@ def refine(
         raise ConfigError(
             f"temperatures are {temperatures}; give at least one, each above 0 (greedy decoding comes on top)"
         )
-    with exclusive(out.parent):
+    part = Shard.parse(shard)
+    with exclusive(out.parent, ".lock" if part is None else f".{out.stem}.lock"):
         import numpy as np
         import torch
         from tqdm import tqdm
@@ -82,6 +86,7 @@ def refine(
         seeds = best_sequences(tables, num_seeds)
         if not len(seeds):
             raise TableError(f"{labeled[-1]} has no sequence to start from; label some first")
+        share = part.slice(len(seeds)) if part is not None else slice(0, len(seeds))
         hamming = read_json(summary).get("mean_hamming") if summary is not None else None
         used = adjusted_temperatures(temperatures, hamming)
         settings = {
@@ -93,12 +98,14 @@ def refine(
             "grammar": grammar,
             "precision": precision,
             "random_seed": random_seed,
+            **(part.settings() if part is not None else {}),
         }
         inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
         scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where])}"
         sampler = Sampler(
             policy, codec_for(tokenizer, card), grammar=grammar, max_batch_tokens=max_batch_tokens, device=where
         )
+        seeds = seeds[share]
         total = len(seeds) * (1 + len(used) * num_samples) * iterations
         with tqdm(total=total, desc="refine", unit="edit", unit_scale=True, mininterval=1.0) as bar:
             edits = refine_sequences(
@@ -109,6 +116,7 @@ def refine(
                 num_samples=num_samples,
                 next_input=next_input,
                 random_seed=random_seed,
+                first_seed=share.start,
                 scratch=scratch,
                 progress=bar.update,
             )
@@ -116,6 +124,6 @@ def refine(
         Proposals(meta=Meta(domain, inputs, settings, spent=tables[-1].meta.spent), **vars(edits)).write(out)
         shutil.rmtree(scratch, ignore_errors=True)
         print(f"{total:,} edits of {len(seeds)} seeds, {parsed:,} parsed, temperatures {used[0]:g}-{used[-1]:g}: {out}")
-        if not parsed:
+        if part is None and not parsed:
             remedy = "train longer, lower the temperatures or set grammar: true"
             print(f"warning: no edit of {model} could be parsed, so the chain of rounds ends here; {remedy}")

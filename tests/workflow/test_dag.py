@@ -126,13 +126,31 @@ def test_chains_run_side_by_side(clone: Clone) -> None:
     }
 
 
+def test_shards_are_jobs_of_their_own_and_their_table_is_joined(clone: Clone) -> None:
+    config = write_experiment(clone, shards={"refine": 3, "label": 2})
+    one = "results/tiny/r0/sft1/summary.json"
+    plan = clone.plan(one, config=config)
+    assert plan == {
+        **dict.fromkeys(["oracle", "seed", "base", "train", "filter", "summarize"], 1),
+        "refine": 3,
+        "label": 2,
+        "gather_proposals": 1,
+        "gather_labeled": 1,
+    }
+    lines = commands(clone, one, config=config)
+    parts = [line for line in lines if "--shard" in line]
+    assert [re.findall(r"^ ?llome (\w+) .* --shard (\S+) .*--out \S+/(\S+)", line)[0] for line in parts] == [
+        *(("label", f"{n}/2", f"labeled-{n}of2.parquet") for n in (1, 2)),
+        *(("refine", f"{n}/3", f"proposals-{n}of3.parquet") for n in (1, 2, 3)),
+    ]
+
+
 def commands(clone: Clone, *targets: str, config: str) -> list[str]:
     """The shell commands that a run would start, sorted; each ends with its log."""
     run = clone.snakemake("--dry-run", "--printshellcmds", "--", *targets, config=config)
     assert run.returncode == 0, run.stdout + run.stderr
-    return sorted(
-        re.findall(r"^Shell command: (.*?(?:2>&1|\.log))$", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)
-    )
+    found = re.findall(r"^Shell command: (.*?(?:2>&1|\.log))$", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)
+    return sorted(line.lstrip() for line in found)
 
 
 def test_without_variants_the_commands_are_what_they_have_always_been(clone: Clone, root: Path) -> None:
