@@ -12,6 +12,7 @@ import gc
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from llome import paths
 from llome.errors import LlomeError
 from llome.experiment import SHARED, check_experiments
 from llome.needs import Needs
+from llome.provenance import exclusive
 from llome.search import read_grid
 
 try:
@@ -36,6 +38,7 @@ except LlomeError as err:
 gc.set_threshold(50_000)
 # Stages are the llome of this environment, and end when this process does, however that ends.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a cluster's warning before a time limit is training's to answer
 os.environ.update(PATH=PATH, LLOME_WORKFLOW_PID=str(os.getpid()))
 # Sums depend on how many threads share them: as many on every machine, whatever --cores says, so that the bytes agree.
 THREADS = next(iter(EXPERIMENTS.values())).threads or 2  # the same in all variants
@@ -65,6 +68,11 @@ localrules:
 
 
 STARTED = time.time()
+
+
+# One run at a time in a folder of results; the kernel drops the lock with this process.
+onstart:
+    hold_results()
 
 
 # The last words: the reports that were drawn, which a run that failed does not keep from the others.

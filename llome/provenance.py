@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -125,10 +126,12 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def exclusive(folder: str | Path, lock: str = ".lock") -> Iterator[None]:
+def exclusive(
+    folder: str | Path, lock: str = ".lock", other: str = "another process is working in"
+) -> Iterator[None]:
     """Hold a lock on `folder` while a stage works there. The kernel drops it when the process dies, however it dies.
 
-    A stage that may work beside another in one folder has a lock of its own.
+    A stage that may work beside another in one folder has a lock of its own; `other` is what is said of who holds it. Raises LlomeError.
     """
     folder = Path(folder)
     try:
@@ -141,10 +144,10 @@ def exclusive(folder: str | Path, lock: str = ".lock") -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as err:
-            raise LlomeError(
-                f"another process is working in {folder}; wait for it to end, then run this again"
-            ) from err
+        except BlockingIOError as err:
+            raise LlomeError(f"{other} {folder}; wait for it to end, then run this again") from err
+        except OSError as err:  # a shared disk that is mounted without locks
+            print(f"warning: {folder} cannot be locked ({err.strerror}); nothing keeps two runs apart", file=sys.stderr)
         yield
 
 

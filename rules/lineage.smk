@@ -31,6 +31,17 @@ def print_drawn():
             print(f"\n{run}\n" if ONLY is None else "", summary.read_text(), sep="", end="")
 
 
+def hold_results():
+    """Keep other runs out of the results until this process ends; ends it where another has them."""
+    global held
+    held = exclusive(COMPARED.root, ".run.lock", "another snakemake is at work on")
+    try:
+        held.__enter__()
+    except LlomeError as err:
+        print(f"error: {err}", file=sys.stderr)
+        sys.exit(2)
+
+
 def written_variants():
     """The experiment of all runs as a mapping that `llome report` reads: each variant with everything it says."""
     kept = {e.variant: e.as_dict() for e in EXPERIMENTS.values()}

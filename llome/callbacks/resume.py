@@ -87,15 +87,22 @@ class ResumeCallback(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save when due, except right before a validation or the end of an epoch."""
-        if self.folder is None or trainer.global_step - self._saved_step < self.every_n_steps:
-            return
+        """Save when due."""
+        if trainer.global_step - self._saved_step >= self.every_n_steps:
+            self.save_if_possible(trainer, batch_idx)
+
+    def save_if_possible(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Save after a step unless a validation or the end of an epoch follows it, or nothing is kept; whether it was."""
         done = batch_idx + 1
         interval = trainer.val_check_batch
         validates = interval is not None and interval != float("inf") and done % interval == 0
-        if done < trainer.num_training_batches and not validates and trainer.global_step != trainer.max_steps:
-            self._save(trainer, "last.ckpt", weights_only=False)
-            self._saved_step = trainer.global_step
+        if self.folder is None or done >= trainer.num_training_batches or validates:
+            return False
+        if trainer.global_step == trainer.max_steps:
+            return False
+        self._save(trainer, "last.ckpt", weights_only=False)
+        self._saved_step = trainer.global_step
+        return True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the weights if none were better; after the last step the policy itself is there to be exported."""

@@ -135,7 +135,7 @@ def _cli(args: list[str]) -> LightningCLI:
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from llome import modules  # noqa: F401  (objectives can be named without their module)
-    from llome.callbacks import ExportCallback, ResumeCallback, ValidityCallback
+    from llome.callbacks import ExportCallback, RequeueCallback, ResumeCallback, ValidityCallback
     from llome.data.datamodule import PropEnDataModule
     from llome.modules.base import PolicyModule
     from llome.policy.causal_lm import hash_policy
@@ -229,6 +229,7 @@ def _cli(args: list[str]) -> LightningCLI:
             self.model.scratch = resume.folder
             which = self._get(self.config, "export")
             resume.check(self.model)
+            callbacks.append(RequeueCallback(resume))
             callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
             if resume.last is not None and self.trainer.is_global_zero:
                 print(f"llome train: going on from {resume.last}", file=sys.stderr)
@@ -278,6 +279,7 @@ def _quiet() -> Iterator[None]:
         for message in (
             r"The number of training batches \(\d+\) is smaller than the logging interval",
             r"Total length of `StepLoader` across ranks is zero",  # no validation was asked for
+            r"The `srun` command is available on your system but is not used",  # one process is what was asked for
             r"`isinstance\(treespec, LeafSpec\)` is deprecated",
         ):
             warnings.filterwarnings("ignore", message=message)
