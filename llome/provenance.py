@@ -126,9 +126,7 @@ def read_json(path: str | Path) -> Any:
 
 
 @contextlib.contextmanager
-def exclusive(
-    folder: str | Path, lock: str = ".lock", other: str = "another process is working in"
-) -> Iterator[None]:
+def exclusive(folder: str | Path, lock: str = ".lock", other: str = "another process is working in") -> Iterator[None]:
     """Hold a lock on `folder` while a stage works there. The kernel drops it when the process dies, however it dies.
 
     A stage that may work beside another in one folder has a lock of its own; `other` is what is said of who holds it. Raises LlomeError.

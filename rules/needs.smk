@@ -13,6 +13,13 @@ def minutes(stage):
     return lambda wc: NEEDS[wc.run].minutes(stage)
 
 
+def launch(stage):
+    """What comes before the command of a job: how many GPUs it may claim; in a profile, what starts a process for each of several nodes."""
+    return lambda wc: (
+        f"LLOME_GPUS={NEEDS[wc.run].gpus(stage, wc.history)}" if NEEDS[wc.run].gpus(stage, wc.history) else ""
+    )
+
+
 def gpus(stage):
     """GPUs on one node."""
     return lambda wc: NEEDS[wc.run].gpus(stage, wc.history)

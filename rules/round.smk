@@ -19,7 +19,7 @@ rule train:
         mem_mb=memory("train"),
         runtime=minutes("train"),
         gpu=gpus("train"),
-        launch="",  # what starts a process on each node, such as srun, where a profile asks for several
+        launch=launch("train"),
     params:
         values=overlays,
         parent=subpath(input.parent, parent=True),
@@ -49,6 +49,7 @@ rule refine:
         mem_mb=memory("refine"),
         runtime=minutes("refine"),
         gpu=gpus("refine"),
+        launch=launch("refine"),
     params:
         model=subpath(input.model, parent=True),
         summary=lambda wc, input: (f"--summary {input.summary}" if input.summary else "") + shard_option("refine", wc),
@@ -56,7 +57,7 @@ rule refine:
     message:
         told("r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences" + which_part("refine"))
     shell:
-        "llome refine --config {input.config:q} --model {params.model:q} --labeled {input.labeled:q}"
+        "{resources.launch} llome refine --config {input.config:q} --model {params.model:q} --labeled {input.labeled:q}"
         " {params.summary} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
 
 

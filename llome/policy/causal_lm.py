@@ -234,21 +234,6 @@ def build_small_policy(
     return model.eval(), tokenizer
 
 
-def pick_device(device: str) -> str:
-    """`auto` -> `cuda`, `mps` or `cpu`, whichever is there; anything else is checked. Raises PolicyError where it is not there."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as err:
-        raise PolicyError(
-            f"device {device!r} is not to be had here ({str(err).splitlines()[0]}); use auto or cpu"
-        ) from err
-    return device
-
-
 def codec_for(tokenizer: Any, card: PolicyCard) -> SequenceCodec:
     """The codec of a policy's tokenizer for the policy's problem."""
     return SequenceCodec(tokenizer, card.domain.num_states, card.domain.length)

@@ -116,7 +116,8 @@ def _warm_up(model: Any, tokenizer: Any, table: Labeled, card: PolicyCard, out: 
     from llome.data.batches import StepLoader, StepSampler, TokenTable
     from llome.data.copies import copies_with_edits
     from llome.modules import SFTModule
-    from llome.policy.causal_lm import codec_for, pick_device, save_policy
+    from llome.policy.causal_lm import codec_for, save_policy
+    from llome.policy.devices import pick_device
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware listing, no tips
     settings = card.settings

@@ -72,13 +72,15 @@ def refine(
         import torch
         from tqdm import tqdm
 
-        from llome.policy.causal_lm import check_domain, codec_for, hash_policy, load_policy, pick_device
+        from llome.policy.causal_lm import check_domain, codec_for, hash_policy, load_policy
+        from llome.policy.devices import claim_gpus, pick_device
         from llome.policy.refinement import adjusted_temperatures, refine_sequences
         from llome.policy.sampling import Sampler
         from llome.tables import Labeled, Meta, Proposals, best_sequences, same_problem
 
         tables = [Labeled.read(path) for path in labeled]
         domain = same_problem([(str(path), table.meta) for path, table in zip(labeled, tables, strict=True)])
+        claim_gpus()
         where = pick_device(device)
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}[precision]
         policy, tokenizer, card = load_policy(model, dtype=dtype)
@@ -101,7 +103,7 @@ def refine(
             **(part.settings() if part is not None else {}),
         }
         inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
-        scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where])}"
+        scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where.partition(':')[0]])}"
         sampler = Sampler(
             policy, codec_for(tokenizer, card), grammar=grammar, max_batch_tokens=max_batch_tokens, device=where
         )
