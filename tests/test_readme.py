@@ -79,7 +79,8 @@ def test_the_commands_run(root, clone):
     for command in commands:
         if command.split()[0] in ("git", "make", "source"):  # the clone and the environment that this test stands for
             continue
-        if "objectives.yaml" in command:  # minutes; the workflow's tests run a small search
+        # Minutes, of which the workflow's tests run a small search; a cluster, which tests/cluster has.
+        if "objectives.yaml" in command or "profiles/slurm" in command:
             command += " --dry-run"
         done = subprocess.run(
             command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False

@@ -87,7 +87,7 @@ class Cluster:
     @staticmethod
     def jobs() -> list[dict[str, str]]:
         """Every job since the start, as scontrol tells it."""
-        said = subprocess.run(["scontrol", "-o", "show", "jobs"], capture_output=True, text=True).stdout
+        said = subprocess.run(["scontrol", "-o", "show", "jobs"], capture_output=True, text=True, check=True).stdout
         return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in said.splitlines()]
 
     def _configuration(self) -> str:

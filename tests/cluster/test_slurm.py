@@ -27,9 +27,9 @@ def make_clone(root: Path, folder: Path) -> Clone:
     """The tiny experiment in shards, with training and refinement long enough to be caught in the middle."""
     clone = Clone.make(root, folder)
     train = clone.folder / "configs/train/sft_tiny.yaml"
-    trainer = yaml.safe_load(train.read_text())["trainer"] | {"max_epochs": 60, "limit_train_batches": 1.0}
+    trainer = yaml.safe_load(train.read_text())["trainer"] | {"max_epochs": 40, "limit_train_batches": 1.0}
     rewrite(train, trainer=trainer | {"check_val_every_n_epoch": 10})
-    rewrite(clone.folder / "configs/refine/tiny.yaml", iterations=30)
+    rewrite(clone.folder / "configs/refine/tiny.yaml", iterations=12)
     rewrite(clone.folder / "configs/experiments/tiny.yaml", shards={"refine": 2, "label": 2})
     return clone
 
@@ -49,7 +49,8 @@ class Submitted:
     def __init__(self, clone: Clone, cluster: Cluster, *args: str, **profile: object) -> None:
         self.clone, self.cluster = clone, cluster
         settings = yaml.safe_load((clone.folder / PROFILE).read_text())
-        rewrite(clone.folder / PROFILE, **HURRY, **{key: {**settings[key], **profile[key]} for key in profile})
+        logs = str(clone.folder.parent / "logs")  # scontrol's words are read by the spaces between them
+        rewrite(clone.folder / PROFILE, **HURRY, **{"slurm-logdir": logs}, **{key: {**settings[key], **profile[key]} for key in profile})
         self.since = max((int(job["JobId"]) for job in cluster.jobs() if "JobId" in job), default=0)
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "configs/profiles/slurm"]
         self.log = clone.folder / "slurm.log"
@@ -92,6 +93,7 @@ class Submitted:
         return next((job["JobId"] for job in self.jobs(rule, *wildcards) if job["JobState"] == "RUNNING"), None)
 
     def cancel(self, rule: str, *wildcards: str) -> None:
+        self.wait(f"a running job of {rule}", lambda: self.running(rule, *wildcards))
         subprocess.run(["scancel", str(self.running(rule, *wildcards))], check=True)
 
 
