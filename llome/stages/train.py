@@ -279,6 +279,7 @@ def _quiet() -> Iterator[None]:
             r"The number of training batches \(\d+\) is smaller than the logging interval",
             r"Total length of `StepLoader` across ranks is zero",  # no validation was asked for
             r"`isinstance\(treespec, LeafSpec\)` is deprecated",
+            r"The `srun` command is available on your system but is not used",
         ):
             warnings.filterwarnings("ignore", message=message)
         # LightningCLI's calls of jsonargparse.

@@ -133,12 +133,12 @@ class PolicyModule(LightningModule, ABC):
         )
 
     def logps(self, micro: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C) summed log-probabilities and lengths of the completions."""
+        """(B, C) summed log-probabilities and lengths of the completions; B is 0 where the micro-batch is idle."""
         logps, lengths = completion_logps(
             logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1)
         )
-        shape = micro["input_ids"].shape[:2]
-        return logps.view(shape), lengths.view(shape)
+        shape, count = micro["input_ids"].shape[:2], len(micro["rows"])
+        return logps.view(shape)[:count], lengths.view(shape)[:count]
 
     def sum_over_ranks(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes; no gradient."""
@@ -147,8 +147,9 @@ class PolicyModule(LightningModule, ABC):
         return reduced
 
     def max_over_ranks(self, value: Tensor) -> Tensor:
-        """The largest of a tensor over all processes, element by element; no gradient."""
-        reduced = self.trainer.strategy.reduce(value.detach().clone(), reduce_op="max")
+        """The largest number of a tensor over all processes, some of which may have none; no gradient."""
+        largest = torch.cat([value.detach().flatten(), value.new_full((1,), -math.inf)]).max()
+        reduced = self.trainer.strategy.reduce(largest, reduce_op="max")
         assert isinstance(reduced, Tensor)
         return reduced
 
@@ -163,7 +164,7 @@ class PolicyModule(LightningModule, ABC):
         for (name, how), parts in self._recorded.items():
             values = torch.cat(parts)
             if how == "max":
-                metrics[name, how] = float(self.max_over_ranks(values.max()))
+                metrics[name, how] = float(self.max_over_ranks(values))
             else:
                 total, count = self.sum_over_ranks(torch.stack([values.sum(), torch.ones_like(values).sum()])).tolist()
                 metrics[name, how] = total / count if how == "mean" else total
@@ -268,7 +269,7 @@ class PolicyModule(LightningModule, ABC):
             logits = self(micro)
             measured.append(self.logps(micro, logits))
             right = count_correct(logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1))
-            correct.append(right.view(micro["input_ids"].shape[:2]))
+            correct.append(right.view(micro["input_ids"].shape[:2])[: len(micro["rows"])])
         prepared = self.prepare(batch, measured)
         sums = torch.zeros(5, device=self.device, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
         for micro, (logps, lengths), right in zip(batch, measured, correct, strict=True):

@@ -7,6 +7,7 @@ held. A resumed run has other weights by then: the column is kept in the run's s
 from __future__ import annotations
 
 import hashlib
+import itertools
 import pickle
 from pathlib import Path
 
@@ -77,15 +78,12 @@ class ReferenceModule(PolicyModule):
 
     def _compute(self, data: PropEnDataModule) -> Tensor:
         """Every rank computes its part of the rows; zeros elsewhere, so that the sum is the column."""
-        rows = np.arange(len(data.examples))[self.trainer.global_rank :: self.trainer.world_size]
-        size = data.micro_batch_size or -(-data.batch_size // self.trainer.world_size)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         column = torch.zeros(data.examples.targets.shape, dtype=dtype, device=self.device)
         training = self.policy.training
         self.policy.eval()
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for start in range(0, len(rows), size):
-                batch = data.table.collate(rows[start : start + size])
+            for batch in itertools.chain.from_iterable(data.loader(np.arange(len(data.examples)))):
                 micro = self.trainer.strategy.batch_to_device(batch, self.device)
                 column[micro["rows"]] = self.logps(micro, self(micro))[0].to(dtype)
         self.policy.train(training)

@@ -95,7 +95,7 @@ class WeightedModule(ReferenceModule):
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         log_ratios = (logps - self.reference[rows, 0]).to(dtype)
         terms = self.terms(logps, lengths, self.rewards[rows]).to(dtype)
-        shift = self.max_over_ranks(log_ratios.max())
+        shift = self.max_over_ranks(log_ratios)
         sums = self.sum_over_ranks(weight_sums(log_ratios, terms, shift=shift))
         log_normaliser, baseline, effective = normaliser(sums, shift=shift)
         self.record("mean", effective_sample_size=effective)
