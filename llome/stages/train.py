@@ -131,11 +131,11 @@ def _cli(args: list[str]) -> LightningCLI:
     from lightning.pytorch import Trainer
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
-    from lightning.pytorch.utilities import rank_zero_only
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from llome import modules  # noqa: F401  (objectives can be named without their module)
-    from llome.callbacks import ExportCallback, ResumeCallback, ValidityCallback
+    from llome.callbacks import ExportCallback, ResumeCallback, TogetherCallback, ValidityCallback
+    from llome.callbacks.together import is_first, last_to_speak, led_by_this_process
     from llome.data.datamodule import PropEnDataModule
     from llome.modules.base import PolicyModule
     from llome.policy.causal_lm import hash_policy
@@ -196,8 +196,11 @@ def _cli(args: list[str]) -> LightningCLI:
                 kwargs["logger"] = TensorBoardLogger(logs.parent, name=logs.name, version="")
             try:
                 return super().instantiate_trainer(default_root_dir=logs, **kwargs)
-            except (MisconfigurationException, ValueError, TypeError) as err:
-                raise ConfigError(f"Lightning's Trainer refuses its settings: {' '.join(str(err).split())}") from err
+            except (MisconfigurationException, ValueError, TypeError, RuntimeError) as err:
+                reason = " ".join(str(err).split()).rstrip(".!")
+                missing = "accelerator is not available" in reason or "backend found" in reason
+                remedy = "; use --trainer.accelerator auto, or cpu" if missing else ""
+                raise ConfigError(f"Lightning's Trainer refuses its settings: {reason}{remedy}") from err
 
         @property
         def out(self) -> Path:
@@ -229,15 +232,20 @@ def _cli(args: list[str]) -> LightningCLI:
             self.model.scratch = resume.folder
             which = self._get(self.config, "export")
             resume.check(self.model)
-            callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
+            callbacks += [
+                TogetherCallback(),
+                ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings),
+            ]
             if resume.last is not None and self.trainer.is_global_zero:
                 print(f"llome train: going on from {resume.last}", file=sys.stderr)
             try:
-                self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
+                with led_by_this_process():
+                    self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
             except DivergedError as err:
                 if which != "facts":
                     raise
-                print(f"llome train: {err}", file=sys.stderr)  # that is this point's result
+                if self.trainer.is_global_zero:
+                    print(f"llome train: {err}", file=sys.stderr)  # that is this point's result
             if self.trainer.is_global_zero:
                 for stale in scratch.glob(f"{self.out.name}-*"):
                     shutil.rmtree(stale, ignore_errors=True)
@@ -245,13 +253,13 @@ def _cli(args: list[str]) -> LightningCLI:
                     scratch.rmdir()
 
         def _run_subcommand(self, subcommand: str) -> None:
-            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            if is_first():
                 with exclusive(self.out.parent):
                     super()._run_subcommand(subcommand)
             else:
                 super()._run_subcommand(subcommand)
 
-    with _quiet():
+    with _quiet(), last_to_speak():
         return TrainCLI(
             PolicyModule,
             PropEnDataModule,
