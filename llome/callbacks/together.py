@@ -41,9 +41,9 @@ class TogetherCallback(Callback):
             threading.Thread(target=self._watch, daemon=True).start()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """End the others; a lost connection is no reason of its own, so wait for the process that has one."""
+        """End the others; a lost connection is no reason of its own, so first wait for the end of the process that has one."""
         if self._others and not isinstance(exception, (LlomeError, KeyboardInterrupt)):
-            time.sleep(1.0)  # `_watch` ends this process where another has failed
+            time.sleep(2 * PATIENCE)  # meanwhile `_watch` ends this process, where another has failed
         others, self._others = self._others, []
         _kill(others)
 

@@ -30,15 +30,6 @@ class LoRA:
     target_modules: list[str] | None = None
     """Ends of the names of the layers that get one; null: all linear layers but the output's."""
 
-    def __post_init__(self) -> None:
-        for name, value, fits, remedy in (
-            ("rank", self.rank, self.rank >= 1, "at least 1"),
-            ("alpha", self.alpha, 0 < self.alpha < float("inf"), "a finite number above 0"),
-            ("dropout", self.dropout, 0 <= self.dropout < 1, "0 or more, below 1"),
-        ):
-            if not fits:
-                raise ConfigError(f"lora.{name} is {value}; choose {remedy}")
-
 
 def add_adapters(policy: Any, lora: LoRA, *, random_seed: int) -> None:
     """Give the policy adapters, in place, and freeze everything else.
@@ -49,8 +40,15 @@ def add_adapters(policy: Any, lora: LoRA, *, random_seed: int) -> None:
         random_seed: of A; every process must draw the same.
 
     Raises:
-        ConfigError: peft is not installed, or no layer has such a name.
+        ConfigError: a size is out of range, peft is not installed, or no layer has such a name.
     """
+    for name, value, fits, remedy in (
+        ("rank", lora.rank, lora.rank >= 1, "at least 1"),
+        ("alpha", lora.alpha, 0 < lora.alpha < float("inf"), "a finite number above 0"),
+        ("dropout", lora.dropout, 0 <= lora.dropout < 1, "0 or more, below 1"),
+    ):
+        if not fits:
+            raise ConfigError(f"lora.{name} is {value}; choose {remedy}")
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as err:

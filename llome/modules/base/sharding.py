@@ -56,7 +56,9 @@ def whole_weights(policy: Any) -> dict[str, Tensor]:
     """The policy's weights by name, in main memory; all processes take part, and only the first gets those that are spread."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-    weights: dict[str, Any] = get_model_state_dict(policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    weights: dict[str, Any] = get_model_state_dict(
+        policy, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
+    )
     return weights
 
 
