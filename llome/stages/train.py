@@ -88,7 +88,10 @@ def _explain(message: str, options: Iterable[str]) -> str:
     ):
         text = f"--{missing[1] or missing[2]} is missing"
     elif foreign := re.search(r"class_path '(?:\w+\.)*(\w+)':\s+Option '([^']+)' is not accepted", message):
-        return f"{foreign[1]} has no setting {foreign[2]!r}; `llome train fit --model.help {foreign[1]}` lists its settings"
+        listed = re.search(r"class_path '(?:\w+\.)*(\w+Module)'", message) or foreign
+        return (
+            f"{foreign[1]} has no setting {foreign[2]!r}; `llome train fit --model.help {listed[1]}` lists its settings"
+        )
     elif valueless := re.match(r"argument (\S+): expected one argument", message):
         text = f"{valueless[1]} lacks a value; one that begins with a dash is written --option=value"
     elif choice := re.search(
@@ -97,6 +100,7 @@ def _explain(message: str, options: Iterable[str]) -> str:
         name = f"model.init_args.{choice[1]}" if "with given class_path" in message else choice[1]
         text = f"--{name} is {choice[3]}; choose one of {choice[2].replace(chr(39), '')}"
     else:
+        message = re.sub(r"(?s)Parser key \"lora\":.*?Parser key \"", 'Parser key "lora.', message)
         nested = r"(?s)^Parser key \"model\":.*class_path '[^']+':\s+Parser key \""
         message = re.sub(nested, 'Parser key "model.init_args.', message)
         message = re.sub(

@@ -46,9 +46,17 @@ def test_killed_and_resumed(run, tmp_path, monkeypatch, policy, objective):  # n
     assert settings["model"]["init_args"]["lora"] == {"rank": 16, "alpha": 32.0, "dropout": 0.0, "target_modules": None}
 
 
-def test_a_wrong_size_is_refused_in_one_line(run, tmp_path, capsys):
-    assert run("sft", tmp_path / "model", "--model.init_args.lora.rank", "0") == 2
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (("rank", "0"), "lora.rank is 0; choose at least 1"),
+        (("rank", "x"), "--model.init_args.lora.rank: Expected a int. Got value: x"),
+        (("rnk", "4"), "LoRA has no setting 'rnk'; `llome train fit --model.help SFTModule` lists its settings"),
+        (("target_modules", "[nothing]"), "lora.target_modules is ['nothing'], which peft refuses"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, capsys, setting, message):
+    assert run("sft", tmp_path / "model", f"--model.init_args.lora.{setting[0]}", setting[1]) == 2
     error = capsys.readouterr().err
-    assert "rank" in error
-    assert "choose at least 1" in error
+    assert message in error
     assert error.count("\n") == 1
