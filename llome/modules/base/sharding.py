@@ -8,6 +8,7 @@ is compared with a checkpoint is gathered in the main memory of the first proces
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def read_weights(checkpoint: Path, like: dict[str, Tensor]) -> dict[str, Tensor]
 
     weights = {name: torch.empty_like(value) for name, value in like.items()}
     spread = {f"policy.{name}": value for name, value in weights.items()}
-    dcp.load({"state_dict": spread}, checkpoint_id=checkpoint, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # on purpose: one process reads
+        dcp.load({"state_dict": spread}, checkpoint_id=checkpoint, no_dist=True)
     return weights
 
 
