@@ -34,7 +34,8 @@ PolicyModule.training_step = step
 sys.exit(main())
 """
 STRATEGIES = {"ddp": (), "fsdp2": ("--trainer.precision", "32-true")}
-ALIKE = ("--trainer.val_check_interval", "3", "--checkpoint.every_n_steps", "2", "--trainer.max_epochs", "1")
+ALIKE = ("--trainer.val_check_interval", "3", "--checkpoint.every_n_steps", "2")
+ALIKE += ("--model.init_args.optimizer.init_args.lr", "0.1")  # so high that the best policy is not the last
 
 
 @pytest.fixture
@@ -75,11 +76,11 @@ def test_the_result_is_that_of_one_process_and_of_a_killed_one(run, command, tmp
         one, two = (AutoModelForCausalLM.from_pretrained(tmp_path / folder / name) for folder in ("one", "two"))
         assert type(one) is type(two)
         for a, b in zip(one.parameters(), two.parameters(), strict=True):
-            assert (a - b).abs().max() < 1e-4  # single precision, after 12 steps of up to 3e-3
+            assert (a - b).abs().max() < 2e-3  # single precision, after 12 steps of up to 0.1 (float64: test_two_ranks)
         facts = [load_card(tmp_path / folder / name).facts for folder in ("one", "two")]
-        assert facts[0]["train_loss"] == pytest.approx(facts[1]["train_loss"], abs=1e-5)
-        assert facts[0]["val_loss"] == pytest.approx(facts[1]["val_loss"], abs=1e-5)
-        assert facts[0]["steps"] == facts[1]["steps"] == 12
+        for loss in ("train_loss", "val_loss", "best_val_loss"):
+            assert facts[0][loss] == pytest.approx(facts[1][loss], abs=1e-3)
+        assert (facts[0]["steps"], facts[0]["best_step"]) == (facts[1]["steps"], facts[1]["best_step"]) == (12, 6)
     killed = run(strategy, tmp_path / "killed" / "model", fails=1)
     assert killed.returncode not in (0, 2)
     (scratch,) = (tmp_path / "killed" / ".scratch").iterdir()
