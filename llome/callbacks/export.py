@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from llome.callbacks.checkpoints import found
 from llome.callbacks.resume import ResumeCallback
 from llome.data.datamodule import PropEnDataModule
 from llome.errors import DivergedError
 from llome.modules.base import PolicyModule
+from llome.modules.base.sharding import read_weights, whole_weights
 from llome.policy.causal_lm import PolicyCard, save_card, save_policy
 
 _VALIDATED = ("loss", "perplexity", "token_accuracy", "parsed", "right_length", "in_range", "valid", "novel")
@@ -40,10 +41,11 @@ class ExportCallback(Callback):
         self.parent, self.data, self.settings = parent, data, settings
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Export both; without a validation there is only the last policy."""
+        """Export both; without a validation there is only the last policy. The first process writes."""
+        assert isinstance(pl_module, PolicyModule)
+        last = whole_weights(pl_module.policy) if self.which != "facts" else {}
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, PolicyModule)
         resume = next(callback for callback in trainer.callbacks if isinstance(callback, ResumeCallback))  # type: ignore[attr-defined]
         card = self._card(trainer, pl_module, resume)
         if self.which == "facts":
@@ -55,12 +57,12 @@ class ExportCallback(Callback):
         }
         directories[self.which if resume.best_step else "last"] = self.out
         for name in ("last", "best") if resume.best_step else ("last",):
+            weights = last
             if name == "best" and resume.best_step < trainer.global_step:
                 assert resume.folder is not None
-                state = torch.load(resume.folder / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-                pl_module.load_state_dict(state)
+                weights = read_weights(found(resume.folder / "best.ckpt"), last)
             exported = replace(card, facts=card.facts | {"exported": name})
-            save_policy(directories[name], pl_module.policy, pl_module.tokenizer, exported)
+            save_policy(directories[name], pl_module.exported(weights), pl_module.tokenizer, exported)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Of a search's point that diverged: the message, and no losses."""

@@ -1,22 +1,23 @@
 """Where a killed training goes on, and the best policy so far.
 
 Two files in a scratch folder that is no output of the stage: `last.ckpt`, everything needed to continue, and `best.ckpt`, the
-weights with the lowest validation loss. Lightning's own ModelCheckpoint also saves on the last batch of an epoch and on the last step
+weights with the lowest validation loss. Of a policy that is spread over processes each is a folder, to which every process writes its
+share. Lightning's own ModelCheckpoint also saves on the last batch of an epoch and on the last step
 of the run, where a restart skips the validation that should follow; here a checkpoint that falls due there waits for the next step,
 so that whatever is restarted runs its remaining steps and validations as if nothing had happened.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from llome.callbacks.checkpoints import found, put, read_checkpoint
 from llome.errors import ConfigError, LlomeError
 
 
@@ -42,8 +43,8 @@ class ResumeCallback(Checkpoint):
     @property
     def last(self) -> Path | None:
         """The state to resume from, if there is one."""
-        path = self.folder / "last.ckpt" if self.folder is not None else None
-        return path if path is not None and path.is_file() else None
+        path = found(self.folder / "last.ckpt") if self.folder is not None else None
+        return path if path is not None and path.exists() else None
 
     def check(self, module: LightningModule) -> None:
         """Refuse files that this run cannot go on from: cut short, foreign, or of another run. Raises LlomeError."""
@@ -61,8 +62,7 @@ class ResumeCallback(Checkpoint):
         """A checkpoint whose weights have the module's names and shapes, memory-mapped."""
         assert self.folder is not None
         try:
-            state = torch.load(self.folder / name, map_location="cpu", weights_only=True, mmap=True)
-            shapes = {key: value.shape for key, value in state["state_dict"].items()}
+            state, shapes = read_checkpoint(found(self.folder / name))
         except FileNotFoundError as err:
             raise self._refusal(name, "it is missing") from err
         except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as err:
@@ -71,7 +71,7 @@ class ResumeCallback(Checkpoint):
             raise self._refusal(name, "it is no checkpoint of a training") from err
         if shapes != {key: value.shape for key, value in module.state_dict().items()}:
             raise self._refusal(name, "its weights are those of another policy")
-        return dict(state)
+        return state
 
     def _refusal(self, name: str, reason: str) -> LlomeError:
         assert self.folder is not None
@@ -120,9 +120,11 @@ class ResumeCallback(Checkpoint):
         """Write beside the file and rename: what Lightning calls atomic is a copy where the temporary folder is another disk."""
         assert self.folder is not None
         part = self.folder / f"{name}.part"
+        if trainer.is_global_zero:
+            shutil.rmtree(part, ignore_errors=True)
         trainer.save_checkpoint(part, weights_only=weights_only)
         if trainer.is_global_zero:
-            os.replace(part, self.folder / name)
+            put(part, self.folder / name)
 
     def state_dict(self) -> dict[str, Any]:
         """The last and the best validation, and whose they are: the folder is named by settings, data and parent."""

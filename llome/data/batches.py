@@ -2,9 +2,9 @@
 
 A loader here yields one *step* at a time: the whole effective batch of this process, as a list of micro-batches. Objectives that
 normalise over the effective batch can then see all of it before the first gradient, and the rows of step s of epoch e depend on
-(random_seed, e, s) alone, never on the micro-batch size or the number of ranks. Tables are tokenised once; a batch is an index and a
-concatenation, so there are no worker processes. Loaders keep their place in a checkpoint, which makes an interrupted epoch exact.
-
+(random_seed, e, s) alone, never on the micro-batch size or the number of ranks. All ranks get equally many micro-batches of a step;
+where the rows do not go round, some are idle. Tables are tokenised once; a batch is an index and a concatenation, so there are no worker
+processes. Loaders keep their place in a checkpoint, which makes an interrupted epoch exact.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Batch(TypedDict):
     completion_mask: torch.Tensor
     """(B, C, T) bool, True on the completion's tokens, its end token included."""
     rows: torch.Tensor
-    """(B,) int64, row numbers of the examples."""
+    """(B,) int64, row numbers of the examples; none where a rank only keeps step with the others (`TokenTable.idle`)."""
     completion_width: int
     """W: all completions lie in the last W columns, so the last W + 1 positions' logits are enough."""
 
@@ -80,6 +80,15 @@ class TokenTable:
             completion_width=width,
         )
 
+    def idle(self, row: int) -> Batch:
+        """One example for the model to pass over, and none to learn from: what it is worth to any sum is zero, and so is its gradient.
+
+        Processes that shard a policy or average its gradients must all pass through it equally often.
+        """
+        micro = self.collate(np.array([row]))
+        micro["completion_mask"], micro["rows"] = torch.zeros_like(micro["completion_mask"]), micro["rows"][:0]
+        return micro
+
 
 class StepSampler:
     """Which examples each optimiser step covers on this rank."""
@@ -102,8 +111,7 @@ class StepSampler:
             shuffle: another order each epoch, keyed by (random_seed, epoch); else the given order.
             random_seed: of the orders.
             rank: of this process.
-            world_size: number of processes; rank r takes every world_size-th row of a step. A last step with fewer rows than
-                processes is left out.
+            world_size: number of processes; rank r takes every world_size-th row of a step, which may be none.
         """
         self.rows, self.batch_size, self.shuffle, self.random_seed = rows, batch_size, shuffle, random_seed
         self.rank, self.world_size = rank, world_size
@@ -114,8 +122,11 @@ class StepSampler:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.rows), self.batch_size)
-        return full + (rest >= self.world_size)
+        return -(-len(self.rows) // self.batch_size)
+
+    def most(self, step: int) -> int:
+        """Rows of the rank that has the most of a step."""
+        return -(-min(self.batch_size, len(self.rows) - step * self.batch_size) // self.world_size)
 
     def steps(self, start: int = 0) -> Iterator[np.ndarray]:
         """This rank's row numbers of each step of the epoch, from step `start`."""
@@ -142,10 +153,11 @@ class StepLoader:
     def __iter__(self) -> Iterator[list[Batch]]:
         # A generator: epoch and start are read at the first step, after Lightning has restored and announced them.
         self._taken, self._start = self._start, 0
-        for rows in self.sampler.steps(self._taken):
+        for step, rows in enumerate(self.sampler.steps(self._taken), self._taken):
             self._taken += 1
             size = self.micro_batch_size
-            yield [self.table.collate(rows[first : first + size]) for first in range(0, len(rows), size)]
+            parts = [rows[first : first + size] for first in range(0, self.sampler.most(step), size)]
+            yield [self.table.collate(part) if len(part) else self.table.idle(self.sampler.rows[0]) for part in parts]
 
     def state_dict(self) -> dict[str, Any]:
         """Steps of this epoch handed out so far."""

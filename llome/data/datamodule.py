@@ -128,7 +128,8 @@ class PropEnDataModule(LightningDataModule):
                 f" {self.sequences[repeated[0]].tolist()}; give each table once"
             )
 
-    def _loader(self, rows: np.ndarray, shuffle: bool) -> StepLoader:
+    def loader(self, rows: np.ndarray, *, shuffle: bool = False) -> StepLoader:
+        """This process's part of the examples of these row numbers, in optimiser steps."""
         trainer = self.trainer
         rank, world_size = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         sampler = StepSampler(
@@ -138,7 +139,7 @@ class PropEnDataModule(LightningDataModule):
 
     def train_dataloader(self) -> StepLoader:
         """Optimiser steps in an order keyed by seed and epoch."""
-        self._train_loader = self._loader(self.train_rows, shuffle=True)
+        self._train_loader = self.loader(self.train_rows, shuffle=True)
         if self._resume:
             self._train_loader.load_state_dict(self._resume)
             self._resume = None
@@ -146,7 +147,7 @@ class PropEnDataModule(LightningDataModule):
 
     def val_dataloader(self) -> StepLoader:
         """The held-out examples in their order; no step where none are held out."""
-        return self._loader(self.val_rows, shuffle=False)
+        return self.loader(self.val_rows)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch, for checkpoints."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from llome.data.batches import Batch
 from llome.errors import ConfigError
 from llome.losses.dpo import dpo_loss, dpo_margins
-from llome.modules.base import ReferenceModule
+from llome.modules.base import LoRA, ReferenceModule
 
 
 class DPOModule(ReferenceModule):
@@ -26,6 +26,7 @@ class DPOModule(ReferenceModule):
         warmup_steps: int = 0,
         random_seed: int = 0,
         gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
     ) -> None:
         """Load the parent policy, which is the reference too.
 
@@ -36,6 +37,7 @@ class DPOModule(ReferenceModule):
             warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
             random_seed: of dropout, where the policy has any; keyed by step.
             gradient_checkpointing: keep the inputs of each block alone and compute the rest again; less memory, a third more time.
+            lora: train adapters of this size, and nothing else; null: all weights.
         """
         if not 0 <= beta < float("inf"):
             raise ConfigError(f"beta is {beta}; choose 0 or more")
@@ -45,6 +47,7 @@ class DPOModule(ReferenceModule):
             warmup_steps=warmup_steps,
             random_seed=random_seed,
             gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
         )
         self.beta = beta
 

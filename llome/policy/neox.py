@@ -31,8 +31,10 @@ def is_foldable(model: Any) -> bool:
     if type(model) is not GPTNeoXForCausalLM:
         return False
     config: Any = model.config
+    blocks = model.gpt_neox.layers.modules()
     return bool(
-        config.use_parallel_residual
+        not any(hasattr(module, "base_layer") for module in blocks)  # an adapter beside a layer is not in its weight
+        and config.use_parallel_residual
         and config.hidden_size <= MAX_WIDTH
         and (getattr(config, "rope_parameters", None) or {}).get("rope_type") == "default"
         and model.dtype in (torch.float32, torch.float64)

@@ -88,7 +88,10 @@ def _explain(message: str, options: Iterable[str]) -> str:
     ):
         text = f"--{missing[1] or missing[2]} is missing"
     elif foreign := re.search(r"class_path '(?:\w+\.)*(\w+)':\s+Option '([^']+)' is not accepted", message):
-        return f"{foreign[1]} has no setting {foreign[2]!r}; `llome train fit --model.help {foreign[1]}` lists its settings"
+        listed = re.search(r"class_path '(?:\w+\.)*(\w+Module)'", message) or foreign
+        return (
+            f"{foreign[1]} has no setting {foreign[2]!r}; `llome train fit --model.help {listed[1]}` lists its settings"
+        )
     elif valueless := re.match(r"argument (\S+): expected one argument", message):
         text = f"{valueless[1]} lacks a value; one that begins with a dash is written --option=value"
     elif choice := re.search(
@@ -97,6 +100,7 @@ def _explain(message: str, options: Iterable[str]) -> str:
         name = f"model.init_args.{choice[1]}" if "with given class_path" in message else choice[1]
         text = f"--{name} is {choice[3]}; choose one of {choice[2].replace(chr(39), '')}"
     else:
+        message = re.sub(r"(?s)Parser key \"lora\":.*?Parser key \"", 'Parser key "lora.', message)
         nested = r"(?s)^Parser key \"model\":.*class_path '[^']+':\s+Parser key \""
         message = re.sub(nested, 'Parser key "model.init_args.', message)
         message = re.sub(
@@ -131,14 +135,16 @@ def _cli(args: list[str]) -> LightningCLI:
     from lightning.pytorch import Trainer
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import TensorBoardLogger
-    from lightning.pytorch.utilities import rank_zero_only
     from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
     from llome import modules  # noqa: F401  (objectives can be named without their module)
-    from llome.callbacks import ExportCallback, RequeueCallback, ResumeCallback, ValidityCallback
+    from llome.callbacks import ExportCallback, RequeueCallback, ResumeCallback, TogetherCallback, ValidityCallback
+    from llome.callbacks.tasks import trainer_arguments
+    from llome.callbacks.together import is_first, last_to_speak, led_by_this_process
     from llome.data.datamodule import PropEnDataModule
     from llome.modules.base import PolicyModule
     from llome.policy.causal_lm import hash_policy
+    from llome.policy.devices import claim_gpus
     from llome.provenance import exclusive, hash_json
 
     class TrainCLI(LightningCLI):
@@ -191,13 +197,18 @@ def _cli(args: list[str]) -> LightningCLI:
                 raise ConfigError(
                     "trainer.accumulate_grad_batches would split a step; set data.micro_batch_size instead"
                 )
+            if self._get(self.config, "trainer").plugins is None:
+                kwargs |= trainer_arguments()
             logs = self.out.parent / "logs" / "train"
             if self._get(self.config, "trainer").logger in (None, True):
                 kwargs["logger"] = TensorBoardLogger(logs.parent, name=logs.name, version="")
             try:
                 return super().instantiate_trainer(default_root_dir=logs, **kwargs)
-            except (MisconfigurationException, ValueError, TypeError) as err:
-                raise ConfigError(f"Lightning's Trainer refuses its settings: {' '.join(str(err).split())}") from err
+            except (MisconfigurationException, ValueError, TypeError, RuntimeError) as err:
+                reason = " ".join(str(err).split()).rstrip(".!")
+                missing = "accelerator is not available" in reason or "backend found" in reason
+                remedy = "; use --trainer.accelerator auto, or cpu" if missing else ""
+                raise ConfigError(f"Lightning's Trainer refuses its settings: {reason}{remedy}") from err
 
         @property
         def out(self) -> Path:
@@ -229,16 +240,21 @@ def _cli(args: list[str]) -> LightningCLI:
             self.model.scratch = resume.folder
             which = self._get(self.config, "export")
             resume.check(self.model)
-            callbacks.append(RequeueCallback(resume))
-            callbacks.append(ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings))
+            callbacks += [
+                RequeueCallback(resume),
+                TogetherCallback(),
+                ExportCallback(self.out, which, parent=parent, data=data.data_hash, settings=settings),
+            ]
             if resume.last is not None and self.trainer.is_global_zero:
                 print(f"llome train: going on from {resume.last}", file=sys.stderr)
             try:
-                self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
+                with led_by_this_process():
+                    self.trainer.fit(**kwargs, ckpt_path=resume.last, weights_only=True)
             except DivergedError as err:
                 if which != "facts":
                     raise
-                print(f"llome train: {err}", file=sys.stderr)  # that is this point's result
+                if self.trainer.is_global_zero:
+                    print(f"llome train: {err}", file=sys.stderr)  # that is this point's result
             if self.trainer.is_global_zero:
                 for stale in scratch.glob(f"{self.out.name}-*"):
                     shutil.rmtree(stale, ignore_errors=True)
@@ -246,13 +262,14 @@ def _cli(args: list[str]) -> LightningCLI:
                     scratch.rmdir()
 
         def _run_subcommand(self, subcommand: str) -> None:
-            if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            if is_first():
                 with exclusive(self.out.parent):
                     super()._run_subcommand(subcommand)
             else:
                 super()._run_subcommand(subcommand)
 
-    with _quiet():
+    claim_gpus()
+    with _quiet(), last_to_speak():
         return TrainCLI(
             PolicyModule,
             PropEnDataModule,

@@ -50,7 +50,12 @@ class Submitted:
         self.clone, self.cluster = clone, cluster
         settings = yaml.safe_load((clone.folder / PROFILE).read_text())
         logs = str(clone.folder.parent / "logs")  # scontrol's words are read by the spaces between them
-        rewrite(clone.folder / PROFILE, **HURRY, **{"slurm-logdir": logs}, **{key: {**settings[key], **profile[key]} for key in profile})
+        rewrite(
+            clone.folder / PROFILE,
+            **HURRY,
+            **{"slurm-logdir": logs},
+            **{key: {**settings[key], **profile[key]} for key in profile},
+        )
         self.since = max((int(job["JobId"]) for job in cluster.jobs() if "JobId" in job), default=0)
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "configs/profiles/slurm"]
         self.log = clone.folder / "slurm.log"

@@ -77,8 +77,8 @@ def test_a_step_covers_the_same_rows_on_any_number_of_ranks():
     shares = [steps_of(sampler) for sampler in ranks]
     assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(step) for step in steps]
     crowd = [StepSampler(rows, 10, shuffle=True, rank=r, world_size=4) for r in range(4)]
-    assert [len(sampler) for sampler in crowd] == [5] * 4  # three rows cannot keep four ranks busy
-    assert all(len(step) >= 2 for sampler in crowd for step in steps_of(sampler))
+    assert [len(sampler) for sampler in crowd] == [6] * 4
+    assert [len(steps_of(sampler)[-1]) for sampler in crowd] == [1, 1, 1, 0]  # three rows cannot keep four ranks busy
 
 
 def test_orders_differ_by_epoch_and_seed_and_can_be_kept():
@@ -101,6 +101,23 @@ def test_micro_batches_make_up_the_step(policy, micro_batch_size):
     assert all(len(micro["rows"]) <= micro_batch_size for step in steps for micro in step)
     got = [torch.cat([micro["rows"] for micro in step]).tolist() for step in steps]
     assert got == steps_of(loader.sampler)
+
+
+@pytest.mark.parametrize(("micro_batch_size", "counts"), [(2, [2, 2, 1]), (100, [1, 1, 1])])
+def test_all_ranks_get_as_many_micro_batches(policy, micro_batch_size, counts):
+    """Steps of 8, 8 and 1 rows on three ranks: 3 + 3 + 2 rows, so that the last rank has a row less, and none of the last step."""
+    examples = Examples(np.repeat(np.arange(4), 5)[:17], np.tile([1, 2, 3, 0, 1], 4)[:17, None])
+    table, _ = table_of(policy, examples)
+    samplers = [StepSampler(np.arange(17), 8, shuffle=True, rank=r, world_size=3) for r in range(3)]
+    ranks = [list(StepLoader(table, sampler, micro_batch_size)) for sampler in samplers]
+    assert [[len(step) for step in steps] for steps in ranks] == [counts] * 3
+    rows = sorted(int(row) for steps in ranks for step in steps for micro in step for row in micro["rows"])
+    assert rows == list(range(17))
+    (idle,) = ranks[2][2]
+    assert idle["rows"].tolist() == []
+    assert idle["input_ids"].shape[0] == 1
+    assert idle["attention_mask"].any()
+    assert not idle["completion_mask"].any()
 
 
 def test_a_loader_resumes_inside_an_epoch(policy):

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer
 from llome.data.datamodule import PropEnDataModule
 from llome.errors import ConfigError, LlomeError
 from llome.modules import SFTModule
+from llome.modules.base.sharding import whole
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-3, betas=(0.9, 0.999), weight_decay=0.01)
 
@@ -20,7 +21,7 @@ class Record(Callback):
         self.gradients, self.rates, self.losses = [], [], []
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
-        self.gradients.append(torch.cat([p.grad.flatten().clone() for p in pl_module.policy.parameters()]))
+        self.gradients.append(torch.cat([whole(p.grad).flatten().clone() for p in pl_module.trained()]))
         self.rates.append(optimizer.param_groups[0]["lr"])
         self.losses.append(pl_module.step_loss)
 

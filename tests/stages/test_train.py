@@ -208,6 +208,10 @@ REFUSED = {
         "unknown setting 'data.num_neighbors'; did you mean 'data.num_neighbours'?",
     ),
     "a device": (["--trainer.accelerator", "cuda"], "accelerator is not available"),
+    "a GPU": (
+        ["--trainer.accelerator", "gpu"],
+        "No supported gpu backend found; use --trainer.accelerator auto, or cpu",
+    ),
     "a precision": (["--trainer.precision", "13"], "--trainer.precision: "),
     "a value": (["--data.batch_size", "many"], "--data.batch_size: Expected a int. Got value: many"),
     "a range": (["--data.max_distance", "2"], "max_distance is 2.0"),

@@ -6,14 +6,15 @@ import math
 from typing import Any
 
 from lightning.pytorch.cli import OptimizerCallable
+from torch.nn import Parameter
 
 from llome.errors import ConfigError, PolicyError
 
 
-def check_optimizer(optimizer: OptimizerCallable, policy: Any) -> None:
+def check_optimizer(optimizer: OptimizerCallable, parameters: list[Parameter]) -> None:
     """Raises ConfigError where the optimiser refuses its settings, or one of them is no finite number."""
     try:
-        built = optimizer(policy.parameters())
+        built = optimizer(parameters)
     except (ValueError, TypeError, RuntimeError) as err:
         raise ConfigError(
             f"the optimizer refuses its settings: {err}; mend model.init_args.optimizer.init_args"

@@ -4,7 +4,7 @@ A batch here is a whole optimiser step of this process, a list of micro-batches.
 examples of a step share (a count, a normaliser); then each micro-batch contributes its exact `share` of the step's loss, and the
 gradients add up. So 1 x 64, 8 x 8 and 64 x 1 micro-batches, on one device or several, take the same step. Optimisation is Lightning's
 automatic one, so precision, gradient clipping and strategies are its own flags; gradients of all micro-batches but the last are
-accumulated inside `training_step`, where DistributedDataParallel does not synchronise yet.
+accumulated inside `training_step`, where DistributedDataParallel does not synchronise yet. FSDP2 does, each time (`sharding`).
 
 Objectives whose examples share more than a count look ahead: the log-probabilities of all micro-batches come first, without gradient,
 and `prepare` gets them. With a single micro-batch that pass is the training pass itself, and nothing is computed twice.
@@ -33,6 +33,8 @@ from llome.data.pairs import Kind
 from llome.errors import ConfigError, DivergedError
 from llome.losses.logps import completion_logps, count_correct
 from llome.modules.base.checks import check_checkpointing, check_context, check_optimizer
+from llome.modules.base.lora import LoRA, add_adapters, merged
+from llome.modules.base.sharding import is_sharded, plain_model, shard, whole
 from llome.policy.causal_lm import checkpoint_activations, load_policy
 from llome.policy.prompts import completion_logits, has_dropout
 
@@ -58,32 +60,51 @@ class PolicyModule(LightningModule, ABC):
         warmup_steps: int = 0,
         random_seed: int = 0,
         gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
     ) -> None:
         """Load the parent policy.
 
         Args:
             parent: policy directory to start from.
-            optimizer: of all parameters, fresh each round.
+            optimizer: of all parameters that are trained, fresh each round.
             warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
             random_seed: of dropout, where the policy has any; keyed by step.
             gradient_checkpointing: keep the inputs of each block alone and compute the rest again; less memory, a third more time.
+            lora: train adapters of this size, and nothing else; null: all weights.
         """
         super().__init__()
         if warmup_steps < 0:
             raise ConfigError(f"warmup_steps is {warmup_steps}; choose 0 or more")
         self.policy, self.tokenizer, self.card = load_policy(parent)
         self.policy.train()
-        check_optimizer(optimizer, self.policy)
         if gradient_checkpointing:
             check_checkpointing(self.policy, parent)
+        if lora is not None:
+            add_adapters(self.policy, lora, random_seed=random_seed)
+        check_optimizer(optimizer, self.trained())
         self.optimizer, self.warmup_steps, self.random_seed = optimizer, warmup_steps, random_seed
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing, self.lora = gradient_checkpointing, lora
         self.val_loss, self.val_nll, self.val_accuracy = MeanMetric(), MeanMetric(), MeanMetric()
         self.step_loss: float | None = None
         """The objective over the last step's effective batch."""
         self._tokens, self._since = 0, time.perf_counter()
         self._recorded: dict[tuple[str, str], list[Tensor]] = {}
         self._validated: list[tuple[float, dict[tuple[str, str], float]]] = []
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The parameters that the optimiser moves: all, or those of the adapters."""
+        return [parameter for parameter in self.policy.parameters() if parameter.requires_grad]
+
+    def exported(self, weights: dict[str, Tensor]) -> Any:
+        """An ordinary model of the policy's weights, as `whole_weights` names them."""
+        if self.lora is None and not is_sharded(self.policy):
+            self.policy.load_state_dict(weights)
+            return self.policy
+        return plain_model(self.policy, merged(self.policy, weights))
+
+    def configure_model(self) -> None:
+        """Spread the policy over processes, where the strategy is made for that."""
+        shard(self.policy, self.trainer)
 
     def setup(self, stage: str) -> None:
         """Check the data, where the stage has not already."""
@@ -129,16 +150,17 @@ class PolicyModule(LightningModule, ABC):
             micro["input_ids"],
             micro["attention_mask"],
             micro["completion_width"],
-            in_one_pass=has_dropout(self.policy),
+            in_one_pass=has_dropout(self.policy)
+            or is_sharded(self.policy),  # a block is gathered for its own outputs alone
         )
 
     def logps(self, micro: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C) summed log-probabilities and lengths of the completions."""
+        """(B, C) summed log-probabilities and lengths of the completions; B is 0 where the micro-batch is idle."""
         logps, lengths = completion_logps(
             logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1)
         )
-        shape = micro["input_ids"].shape[:2]
-        return logps.view(shape), lengths.view(shape)
+        shape, count = micro["input_ids"].shape[:2], len(micro["rows"])
+        return logps.view(shape)[:count], lengths.view(shape)[:count]
 
     def sum_over_ranks(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes; no gradient."""
@@ -147,8 +169,9 @@ class PolicyModule(LightningModule, ABC):
         return reduced
 
     def max_over_ranks(self, value: Tensor) -> Tensor:
-        """The largest of a tensor over all processes, element by element; no gradient."""
-        reduced = self.trainer.strategy.reduce(value.detach().clone(), reduce_op="max")
+        """The largest number of a tensor over all processes, some of which may have none; no gradient."""
+        largest = torch.cat([value.detach().flatten(), value.new_full((1,), -math.inf)]).max()
+        reduced = self.trainer.strategy.reduce(largest, reduce_op="max")
         assert isinstance(reduced, Tensor)
         return reduced
 
@@ -163,7 +186,7 @@ class PolicyModule(LightningModule, ABC):
         for (name, how), parts in self._recorded.items():
             values = torch.cat(parts)
             if how == "max":
-                metrics[name, how] = float(self.max_over_ranks(values.max()))
+                metrics[name, how] = float(self.max_over_ranks(values))
             else:
                 total, count = self.sum_over_ranks(torch.stack([values.sum(), torch.ones_like(values).sum()])).tolist()
                 metrics[name, how] = total / count if how == "mean" else total
@@ -218,7 +241,7 @@ class PolicyModule(LightningModule, ABC):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Check the gradient, before clipping, and log the step."""
-        norm = float(torch.nn.utils.get_total_norm([p.grad for p in self.policy.parameters() if p.grad is not None]))
+        norm = float(whole(torch.nn.utils.get_total_norm([p.grad for p in self.trained() if p.grad is not None])))
         if self.trainer.scaler is None:  # float16's scaler skips such steps itself
             self._stop_if_not_finite("gradient norm", norm)
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -268,7 +291,7 @@ class PolicyModule(LightningModule, ABC):
             logits = self(micro)
             measured.append(self.logps(micro, logits))
             right = count_correct(logits, micro["input_ids"].flatten(0, 1), micro["completion_mask"].flatten(0, 1))
-            correct.append(right.view(micro["input_ids"].shape[:2]))
+            correct.append(right.view(micro["input_ids"].shape[:2])[: len(micro["rows"])])
         prepared = self.prepare(batch, measured)
         sums = torch.zeros(5, device=self.device, dtype=torch.float64 if self.device.type != "mps" else torch.float32)
         for micro, (logps, lengths), right in zip(batch, measured, correct, strict=True):
@@ -315,6 +338,6 @@ class PolicyModule(LightningModule, ABC):
         def factor(step: int) -> float:
             return (step + 1) / warmup if step < warmup else max(steps - step, 0) / max(steps - warmup, 1)
 
-        optimizer = self.optimizer(self.policy.parameters())
+        optimizer = self.optimizer(self.trained())
         schedule: Any = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}

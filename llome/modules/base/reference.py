@@ -1,12 +1,14 @@
 """Objectives that compare the policy with a reference: its log-probabilities are a column, computed once.
 
 The reference is the policy at the start of the round, so the policy itself computes them before its first step, and no second model is
-held. A resumed run has other weights by then: the column is kept in the run's scratch folder, and read back from there.
+held. A resumed run has other weights by then: the column is kept in the run's scratch folder, and read back from there. A policy with
+adapters is its parent whenever they are off.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import pickle
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from torch import Tensor
 from llome.data.batches import Batch
 from llome.data.datamodule import PropEnDataModule
 from llome.errors import LlomeError
+from llome.modules.base.lora import LoRA, without_adapters
 from llome.modules.base.policy import PolicyModule
 from llome.policy.causal_lm import hash_policy
 from llome.provenance import hash_json, replacing
@@ -36,6 +39,7 @@ class ReferenceModule(PolicyModule):
         warmup_steps: int = 0,
         random_seed: int = 0,
         gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
     ) -> None:
         """As in `PolicyModule`."""
         super().__init__(
@@ -44,6 +48,7 @@ class ReferenceModule(PolicyModule):
             warmup_steps=warmup_steps,
             random_seed=random_seed,
             gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
         )
         self.parent = parent
 
@@ -55,7 +60,7 @@ class ReferenceModule(PolicyModule):
         first = self.trainer.is_global_zero
         column = self.trainer.strategy.broadcast(_read(path, data.examples.targets.shape) if first else None)
         if column is None:
-            if self.trainer.ckpt_path is not None:
+            if self.trainer.ckpt_path is not None and self.lora is None:  # with adapters, the parent is still there
                 raise LlomeError(
                     f"cannot go on from {self.trainer.ckpt_path}: the reference log-probabilities of its start are not in"
                     f" {path or 'a scratch folder'}, and the policy has changed since; delete the checkpoint and train anew"
@@ -77,15 +82,12 @@ class ReferenceModule(PolicyModule):
 
     def _compute(self, data: PropEnDataModule) -> Tensor:
         """Every rank computes its part of the rows; zeros elsewhere, so that the sum is the column."""
-        rows = np.arange(len(data.examples))[self.trainer.global_rank :: self.trainer.world_size]
-        size = data.micro_batch_size or -(-data.batch_size // self.trainer.world_size)
         dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         column = torch.zeros(data.examples.targets.shape, dtype=dtype, device=self.device)
         training = self.policy.training
         self.policy.eval()
-        with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            for start in range(0, len(rows), size):
-                batch = data.table.collate(rows[start : start + size])
+        with torch.no_grad(), without_adapters(self.policy), self.trainer.precision_plugin.forward_context():
+            for batch in itertools.chain.from_iterable(data.loader(np.arange(len(data.examples)))):
                 micro = self.trainer.strategy.batch_to_device(batch, self.device)
                 column[micro["rows"]] = self.logps(micro, self(micro))[0].to(dtype)
         self.policy.train(training)

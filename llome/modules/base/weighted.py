@@ -12,6 +12,7 @@ from llome.data.batches import Batch
 from llome.errors import ConfigError
 from llome.losses.importance import Average, Weights, normaliser, reference_terms, weight_sums
 from llome.losses.rewards import Reward, edit_rewards
+from llome.modules.base.lora import LoRA
 from llome.modules.base.reference import ReferenceModule
 
 
@@ -33,6 +34,7 @@ class WeightedModule(ReferenceModule):
         warmup_steps: int = 0,
         random_seed: int = 0,
         gradient_checkpointing: bool = False,
+        lora: LoRA | None = None,
     ) -> None:
         """Load the parent policy, which is the reference too.
 
@@ -46,6 +48,7 @@ class WeightedModule(ReferenceModule):
             warmup_steps: steps of linear warm-up, before the linear decay to zero at the end of the run.
             random_seed: of dropout, where the policy has any; keyed by step.
             gradient_checkpointing: keep the inputs of each block alone and compute the rest again; less memory, a third more time.
+            lora: train adapters of this size, and nothing else; null: all weights.
         """
         if not 0 <= lambda_ < float("inf"):
             raise ConfigError(f"lambda_ is {lambda_}; choose 0 or more")
@@ -55,6 +58,7 @@ class WeightedModule(ReferenceModule):
             warmup_steps=warmup_steps,
             random_seed=random_seed,
             gradient_checkpointing=gradient_checkpointing,
+            lora=lora,
         )
         self.lambda_, self.reward, self.weights, self.average = lambda_, reward, weights, average
 
@@ -95,7 +99,7 @@ class WeightedModule(ReferenceModule):
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         log_ratios = (logps - self.reference[rows, 0]).to(dtype)
         terms = self.terms(logps, lengths, self.rewards[rows]).to(dtype)
-        shift = self.max_over_ranks(log_ratios.max())
+        shift = self.max_over_ranks(log_ratios)
         sums = self.sum_over_ranks(weight_sums(log_ratios, terms, shift=shift))
         log_normaliser, baseline, effective = normaliser(sums, shift=shift)
         self.record("mean", effective_sample_size=effective)
