@@ -38,6 +38,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "label": ("llome.stages.label", "label", "call the oracle on the chosen proposals"),
     "summarize": ("llome.stages.summarize", "summarize", "count and average one round into summary.json"),
     "analyze": ("llome.stages.analyze", "analyze", "score what was proposed and not labelled, for figures alone"),
+    "plan": (
+        "llome.stages.plan",
+        "plan",
+        "say what an experiment asks of a GPU: memory by part, hours; nothing is run",
+    ),
     "report": ("llome.stages.report", "report", "draw the report of an experiment and print its table"),
 }
 
