@@ -63,10 +63,10 @@ def test_parts_of_a_step_by_hand() -> None:
     assert parts.peak == 12 * 576 + parts.activations + 4 * 40  # and the head's gradient, of 40 numbers
 
 
-def test_a_forward_pass_ends_with_the_cache_where_the_vocabulary_is_small() -> None:
-    parts = training_parts(replace(TOY, vocabulary=2), TOKENS, STEP)
-    kept = 4 * (15 * 72 + 15 * 8 + 2 * (20 * 56 + 35 * 8) + 2 * 20 * 7)
-    assert parts.activations == kept + 4 * (2 * 15 * 2 * 4 + 4 * 20 * 4)
+def test_a_forward_pass_ends_with_the_cache_where_prompts_are_long_and_the_vocabulary_small() -> None:
+    parts = training_parts(replace(TOY, vocabulary=2), Tokens(8, 3, 3, True), STEP)  # 35, 20 and 55 positions
+    kept = 35 * 72 + 35 * 8 + 2 * (20 * 56 + 55 * 8) + 2 * 20 * 11
+    assert parts.activations == 4 * (kept + 2 * 35 * 2 * 4 + 4 * 20 * 4)
 
 
 def test_micro_batches_hold_the_gradients_so_far_and_their_own() -> None:
