@@ -233,6 +233,7 @@ class Run:
         found: dict[str, tuple[dict[str, Any], list[str]]] = {}
         for number, entry in self.every_round():
             for stage, record in (entry.summary or {}).get("made_by", {}).items():
-                known = found.setdefault(provenance.canonical_json(record), (record, []))
+                same = provenance.canonical_json({**record, "gpu": record.get("gpu") or []})  # none, or nobody looked
+                known = found.setdefault(same, (record, []))
                 known[1].append(f"r{number} {entry.history} {stage}")
         return list(found.values())

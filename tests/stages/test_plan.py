@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from dataclasses import replace
@@ -12,8 +13,10 @@ import yaml
 
 from llome.cli import main
 from llome.experiment import load_experiment
+from llome.planning.hours import CARDS
 from llome.planning.reading import labels_of_rounds, read_refining, read_training
 from llome.planning.shapes import PYTHIA
+from llome.stages.plan import plan
 
 MAIN = "configs/experiments/paper/main.yaml"
 PAGE = "configs/profiles/README.md"
@@ -98,7 +101,7 @@ def test_a_card_that_is_too_small_is_warned_of(at_root: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--gpu", "a100-8"], "--gpu: there is no card 'a100-8', did you mean 'a100-80'?"),
+        (["--gpu", "a100-8"], "--gpu: Expected a typing.Literal['a100-40', 'a100-80', 'h200']. Got value: a100-8"),
         (["--model", "pythia-3b"], "the shape of model 'pythia-3b' is not known"),
         (["--experiment", "configs/experiments/paper/difficulty.yaml"], "there are several experiments in this file"),
     ],
@@ -108,6 +111,18 @@ def test_mistakes(args: list[str], message: str, at_root: Path, capsys: pytest.C
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_every_card_can_be_asked_for() -> None:
+    assert inspect.signature(plan).parameters["gpu"].default == list(CARDS)
+
+
+def test_an_oracle_that_does_not_say_how_long_rows_are(
+    at_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "oracle.yaml").write_text("name: ehrlich\nnum_states: 8\n")
+    assert main(["plan", "--experiment", write_experiment(tmp_path, oracle=str(tmp_path / "oracle.yaml"))]) == 2
+    assert "oracle.yaml: dim is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

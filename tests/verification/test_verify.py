@@ -222,6 +222,38 @@ def test_evolved_candidates_need_be_no_proposals(tmp_path: Path, capsys: pytest.
     assert verify(tmp_path, capsys)[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("key", "line"),
+    [
+        (None, None),
+        ("weights", "r0/sft2/surrogate/model.safetensors: expected hash 0000000000000000 (in surrogate.json)"),
+        (
+            "labeled",
+            "r0/sft2/surrogate/surrogate.json: expected made from r0/seed/labeled.parquet to r0/sft1/labeled.parquet",
+        ),
+    ],
+)
+def test_a_surrogate(key: str | None, line: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "r0"
+
+    def with_surrogate(table: Any) -> Any:
+        surrogate = folder / "sft2" / "surrogate"
+        surrogate.mkdir()
+        (surrogate / "model.safetensors").write_bytes(b"ensemble")
+        known = hash_json([hash_file(folder / name / "labeled.parquet") for name in ("seed", "sft1")])
+        said = {"weights": hash_file(surrogate / "model.safetensors"), "labeled": known}
+        said |= {} if key is None else {key: "0" * 16}
+        card = {"weights": said["weights"], "inputs": {"labeled": said["labeled"], "parent": None}}
+        write_json(surrogate / "surrogate.json", card)
+        return with_meta(inputs={**table.meta.inputs, "surrogate": hash_file(surrogate)})(table)
+
+    write_run(tmp_path, {"sft2/selected": with_surrogate})
+    code, lines = verify(tmp_path, capsys)
+    assert code == (key is not None)
+    assert lines[-1].startswith(f"19 files checked, {code} do not hold")
+    assert line is None or (len(lines) == 2 and lines[0].startswith(line))
+
+
 def test_a_replicate_and_an_experiment_with_variants(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(tmp_path / "run" / "one")
     write_run(tmp_path / "run" / "two", {"sft2/labeled": with_meta(spent=10)})
