@@ -46,12 +46,12 @@ def made_by() -> dict[str, Any]:
 
 def record(stage: str, out: Path) -> None:
     """Write the record of a stage that has just written `out`: in the folder of a seed, beside anything else."""
-    write_json((out if stage == "seed" else out.parent) / FOLDER / f"{stage}.json", made_by())
+    write_json((out if stage == "seed" else out.parent) / FOLDER / f"{stage}.json", {"made_by": made_by()})
 
 
 def records(folder: Path) -> dict[str, dict[str, Any]]:
     """The records of the stages that wrote in `folder`, by stage."""
-    return {file.stem: read_json(file) for file in sorted((folder / FOLDER).glob("[a-z]*.json"))}
+    return {file.stem: read_json(file)["made_by"] for file in sorted((folder / FOLDER).glob("[a-z]*.json"))}
 
 
 def _checkout() -> tuple[str | None, bool | None]:
