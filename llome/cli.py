@@ -8,6 +8,7 @@ stderr and exit code 2; `--debug`, anywhere on the line, shows the traceback as 
 from __future__ import annotations
 
 import importlib
+import inspect
 import itertools
 import os
 import re
@@ -39,6 +40,16 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "gather": ("llome.stages.gather", "gather", "join the parts that refine --shard or label --shard wrote"),
     "summarize": ("llome.stages.summarize", "summarize", "count and average one round into summary.json"),
     "analyze": ("llome.stages.analyze", "analyze", "score what was proposed and not labelled, for figures alone"),
+    "plan": (
+        "llome.stages.plan",
+        "plan",
+        "say what an experiment asks of a GPU: memory by part, hours; nothing is run",
+    ),
+    "verify": (
+        "llome.stages.verify",
+        "verify",
+        "check every hash, table and count of finished results; calls no oracle",
+    ),
     "report": ("llome.stages.report", "report", "draw the report of an experiment and print its table"),
 }
 
@@ -108,11 +119,23 @@ def _run(stage: str, args: list[str]) -> int:
     function = _function(stage)
     if stage == "train":
         function(args)
+        _record(stage, _values(args, "--out"))
         return 0
     parser = _parser(stage, function)
     settings = _parse(parser, args)
     function(**{name: value for name, value in vars(settings).items() if name != "config"})
+    _record(stage, [str(settings.out)] if "out" in settings else [])
     return 0
+
+
+def _record(stage: str, out: list[str]) -> None:
+    """Leave what made it beside what a stage wrote to its `--out`; of several processes of a training, the first one does."""
+    from pathlib import Path
+
+    from llome.machine import record
+
+    if out and Path(out[-1]).exists() and os.environ.get("LOCAL_RANK", "0") == "0":
+        record(stage, Path(out[-1]))
 
 
 def _follow(workflow: str | None) -> None:
@@ -152,7 +175,8 @@ def _parser(stage: str, function: Callable[..., None]) -> ArgumentParser:
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML with any of these options; the line wins")
-    parser.add_function_arguments(function)
+    by_position = any(p.kind is p.POSITIONAL_OR_KEYWORD for p in inspect.signature(function).parameters.values())
+    parser.add_function_arguments(function, as_positional=by_position)
     return parser
 
 

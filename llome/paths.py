@@ -15,7 +15,7 @@ from llome.errors import ConfigError
 
 SEED = "seed"
 _STEP = re.compile(r"([a-z]+)([1-9][0-9]*)")
-_OWN = re.compile(r"report|tune|logs|oracle\.json|counts\.json|experiment\.yaml|r[0-9]+")
+_OWN = re.compile(r"report|tune|logs|made_by|oracle\.json|counts\.json|experiment\.yaml|r[0-9]+")
 
 
 def parse_history(history: str) -> list[tuple[str, int]]:

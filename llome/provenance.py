@@ -22,7 +22,7 @@ from typing import Any
 
 from llome.errors import LlomeError, TableError
 
-VOLATILE_KEYS = frozenset({"seconds", "versions"})
+VOLATILE_KEYS = frozenset({"seconds", "versions", "made_by"})
 MODEL_MARKER = "llome.json"
 _BESIDE = ".beside"
 

@@ -60,6 +60,7 @@ def render(
         "</section>",
         "<section><h2>Versions and files</h2>",
         table([["package", "version"], *([n, ", ".join(v)] for n, v in sorted(run.versions.items()))]),
+        table(_maker_cells(run), "wide") if run.makers else "",
         "<details><summary>Tables and their hashes</summary>",
         table([["table", "rows", "SHA-256 (first 16 digits)"], *_file_cells(run)]),
         "</details></section>",
@@ -175,6 +176,20 @@ def _number(value: float | None, pattern: str) -> str:
 def _mean(summary: dict[str, Any], key: str, error: str) -> str:
     text = _number(summary.get(key), ".3f")
     return text if summary.get(error) is None else f"{text} ± {2 * summary[error]:.3f}"
+
+
+def _maker_cells(run: Run) -> list[list[str]]:
+    """A row for each machine, image and state of the code: which stages it made, and what can be told of it."""
+    cells = []
+    for maker, stages in run.makers:
+        commit = maker.get("commit")
+        code = UNKNOWN if commit is None else commit[:12] + (" and changes" if maker.get("dirty") else "")
+        shown = f"{stages[0]} to {stages[-1]} ({len(stages)})" if len(stages) > 2 else ", ".join(stages)
+        machine = f"{maker.get('system')}, {maker.get('cpu') or 'CPU'} x {maker.get('cores')}"
+        gpus = ", ".join(maker.get("gpu") or []) or UNKNOWN
+        known = (maker.get(key) or UNKNOWN for key in ("lock", "image", "python"))
+        cells.append([shown, code, *known, machine, gpus])
+    return [["made", "code", "lock file", "image", "Python", "machine", "GPU"], *cells]
 
 
 def _file_cells(run: Run) -> list[list[str]]:

@@ -226,3 +226,14 @@ class Run:
                 for name, version in (entry.summary or {}).get("versions", {}).items():
                     found.setdefault(name, set()).add(version)
         return {name: sorted(versions) for name, versions in found.items()}
+
+    @property
+    def makers(self) -> list[tuple[dict[str, Any], list[str]]]:
+        """What made the rounds' files (llome.machine), each different record with the stages that it is of, in the order of the rounds."""
+        found: dict[str, tuple[dict[str, Any], list[str]]] = {}
+        for number, entry in self.every_round():
+            for stage, record in (entry.summary or {}).get("made_by", {}).items():
+                same = provenance.canonical_json({**record, "gpu": record.get("gpu") or []})  # none, or nobody looked
+                known = found.setdefault(same, (record, []))
+                known[1].append(f"r{number} {entry.history} {stage}")
+        return list(found.values())

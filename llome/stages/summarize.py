@@ -1,7 +1,7 @@
 """What one round did, counted from its tables: the JSON that later rounds and the report read.
 
 Nothing is scored here and nothing is remembered from elsewhere: every count can be had again from the tables. Seconds come
-from Snakemake's benchmark files, and are the one part that two honest runs do not share.
+from Snakemake's benchmark files; they, and what made the round's files (llome.machine), are the parts that two honest runs do not share.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from llome import paths, provenance
-from llome.reporting.curves import mean_and_error, zero_infeasible
+from llome.machine import made_by, records
+from llome.reporting.counts import count_labels, count_proposals, count_rewards
 from llome.reporting.edits import original_scores, rewards
 from llome.reporting.lineage import check_lineage
 from llome.reporting.runs import read_optimum
 from llome.seconds import SOMETIMES, STAGES, benchmark_seconds
-from llome.tables import Labeled, Proposals, Selected, row_keys
+from llome.tables import Labeled, Proposals, Selected
 
 
 def summarize(
@@ -70,69 +69,13 @@ def summarize(
             "train": card.facts,
             "seconds": _read_seconds(benchmarks),
             "versions": provenance.versions(),
+            "made_by": records(out.parent) | {"summarize": made_by()},
         }
         _warn_of_mixed_versions(
             [*(t.meta.version for t in tables), proposed.meta.version, chosen.meta.version, card.version]
         )
         provenance.write_json(out, summary)
     print(describe(summary, out))
-
-
-def count_proposals(proposals: Proposals, before: list[Labeled]) -> dict[str, Any]:
-    """Counts of what the policy wrote: rows generated, those parsed, the unique ones among these, and the novel ones of them.
-
-    Novel is what the tables `before` do not hold; `mean_hamming` is the mean share of positions that a parsed proposal
-    changed in its source, None if none was parsed.
-    """
-    parsed, source = proposals.sequence[proposals.parsed], proposals.source[proposals.parsed]
-    unique = np.unique(row_keys(parsed))
-    known = np.isin(unique, np.concatenate([row_keys(t.sequence) for t in before]))
-    return {
-        "generated": len(proposals),
-        "parsed": len(parsed),
-        "unique": len(unique),
-        "novel": int((~known).sum()),
-        "mean_hamming": float((parsed != source).mean()) if len(parsed) else None,
-    }
-
-
-def count_labels(tables: list[Labeled], optimum: float | None) -> dict[str, Any]:
-    """What the oracle said, `tables` running from the seed's to this round's; a score or regret nobody knows is None."""
-    last = tables[-1]
-    everything = np.concatenate([t.score for t in tables])
-    mean, error = mean_and_error(zero_infeasible(last.score))
-    best = _best(everything)
-    return {
-        "counted": last.meta.spent,
-        "distinct": len(np.unique(row_keys(np.concatenate([t.sequence for t in tables])))),
-        "feasible": int(np.isfinite(last.score).sum()),
-        "best": best,
-        "best_of_round": _best(last.score),
-        "mean": mean,
-        "regret": None if optimum is None else optimum - (best or 0.0),
-        "mean_regret": None if optimum is None or mean is None else optimum - mean,
-        "se_regret": None if optimum is None else error,
-        "labeled": len(last),
-    }
-
-
-def count_rewards(gains: np.ndarray) -> dict[str, Any]:
-    """What the (N,) rewards of a round's labels come to: mean, its standard error, maximum and how many are above 0.
-
-    Mean and maximum are None where nothing is labelled, the error where there are fewer than two.
-    """
-    mean, error = mean_and_error(gains)
-    return {
-        "reward_mean": mean,
-        "se_reward": error,
-        "reward_max": float(gains.max()) if len(gains) else None,
-        "improved": int(np.count_nonzero(gains)),
-    }
-
-
-def _best(scores: np.ndarray) -> float | None:
-    best = scores.max(initial=-np.inf)
-    return float(best) if np.isfinite(best) else None
 
 
 def _read_seconds(benchmarks: Path | None) -> dict[str, float]:

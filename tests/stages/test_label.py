@@ -82,7 +82,7 @@ def test_labels(made, tmp_path, asked):
     assert table.meta.spent == 110
     assert table.meta.settings == {"history": "sft1-marge2"}
     assert set(table.meta.inputs) == {"oracle", "selected", "parent"}
-    assert sorted(p.name for p in out.parent.iterdir()) == [".lock", "labeled.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [".lock", "labeled.parquet", "made_by"]
     chained = tmp_path / "next.parquet"
     assert main(arguments(made, chained, parent=out, history="sft1-marge3")) == 0
     assert Labeled.read(chained).meta.spent == 140
@@ -94,7 +94,7 @@ def test_nothing_selected_costs_nothing(made, tmp_path, asked):
     assert main(arguments(made, out, selected=tmp_path / "empty.parquet", budget=80)) == 0
     assert asked == []
     assert (len(Labeled.read(out)), Labeled.read(out).meta.spent) == (0, 80)
-    assert [p.name for p in out.parent.iterdir() if p.name != ".lock"] == ["labeled.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [".lock", "labeled.parquet", "made_by"]
 
 
 def test_again_gives_the_same_bytes(made, tmp_path):
@@ -160,7 +160,7 @@ def test_killed_and_started_again(made, tmp_path, asked):
     assert main(arguments(made, out)) == 0
     assert asked == list(range(96, 110))
     assert out.read_bytes() == whole.read_bytes()
-    assert sorted(p.name for p in out.parent.iterdir()) == [".lock", "labeled.parquet"]
+    assert sorted(p.name for p in out.parent.iterdir()) == [".lock", "labeled.parquet", "made_by"]
 
 
 def test_an_answer_that_is_no_number_leaves_nothing_but_the_journal(made, tmp_path, monkeypatch, capsys):

@@ -137,6 +137,35 @@ def test_page_is_one_file_with_everything(experiment: Path) -> None:
     assert out.read_text() == text
 
 
+def test_what_made_the_rounds_stands_in_the_report(experiment: Path) -> None:
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    out = Path("results/pencil/report/report.html")
+    assert "lock file" not in out.read_text()
+    known = {
+        "dirty": False,
+        "lock": "aa",
+        "image": None,
+        "system": "Linux x86_64",
+        "cpu": "A",
+        "cores": 8,
+        "python": "3.11",
+    }
+    for history, stage, code in (
+        ("sft1", "train", {"commit": "1" * 40}),
+        ("sft1", "label", {"commit": "1" * 40, "dirty": True}),
+    ):
+        for gpu in (None, []):  # one maker: nobody looked, or there is none
+            file = Path(f"results/pencil/r0/{history}/summary.json")
+            summary = provenance.read_json(file)
+            made = summary.get("made_by", {}) | {f"{stage}{gpu}": {**known, **code, "gpu": gpu}}
+            provenance.write_json(file, summary | {"made_by": made})
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    text = out.read_text()
+    row = "<td>{}</td><td>aa</td><td>\u2013</td><td>3.11</td><td>Linux x86_64, A x 8</td><td>\u2013</td>"
+    assert "<th scope=row>r0 sft1 trainNone, r0 sft1 train[]</th>" + row.format("1" * 12) in text
+    assert "<th scope=row>r0 sft1 labelNone, r0 sft1 label[]</th>" + row.format("1" * 12 + " and changes") in text
+
+
 def test_searches_stand_in_the_report_once_they_are_complete(experiment: Path) -> None:
     Path("marge.yaml").write_text("model: {init_args: {lambda_: 1.0}}\n")
     Path("grid.yaml").write_text("grid: {model.init_args.lambda_: [0.5, 2.0]}\n")

@@ -106,7 +106,12 @@ def test_counts_and_rows(oracle, tmp_path, asked):
     assert rounds[0]["best"] == first.score.max()
     assert all(r["mean_regret"] == pytest.approx(1 - r["mean"]) for r in rounds)
     assert max(r["best"] for r in rounds) == table.score.max()
-    assert sorted(p.name for p in (tmp_path / "seed").iterdir()) == [".lock", "labeled.parquet", "population.json"]
+    assert sorted(p.name for p in (tmp_path / "seed").iterdir()) == [
+        ".lock",
+        "labeled.parquet",
+        "made_by",
+        "population.json",
+    ]
 
 
 def test_facts_of_a_round_by_hand(oracle, tmp_path):

@@ -103,6 +103,7 @@ def test_counts_and_the_line(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert main(arguments(folder)) == 0
     summary = json.loads((folder / "r3" / "sft2" / "summary.json").read_text())
     versions, seconds = summary.pop("versions"), summary.pop("seconds")
+    assert list(summary.pop("made_by")) == ["summarize"]  # the other stages were not run
     assert versions["llome"] == __version__
     assert seconds == {"train": 20.5, "refine": 30.25, "surrogate": 4.0}
     # scores .5, 0 (infeasible), .25, .75: mean .375, standard deviation .3227, standard error .1614
