@@ -57,10 +57,11 @@ class Needs:
 
 
 def _train_gpus(*files: str | None) -> int:
-    """`trainer.devices` of a train YAML under what is laid over it; 1 where that is "auto", 0 where it runs on a CPU."""
+    """`trainer.devices` of a train YAML under what is laid over it; "auto" leaves it, and is 1 alone; 0 where it runs on a CPU."""
     trainer: dict[str, Any] = {}
     for file in files:
-        trainer |= (_mapping(file).get("trainer") or {}) if file is not None else {}
+        said = (_mapping(file).get("trainer") or {}) if file is not None else {}
+        trainer |= {key: value for key, value in said.items() if value != "auto"}
     if trainer.get("accelerator") not in ("gpu", "cuda"):
         return 0
     devices = trainer.get("devices", 1)

@@ -63,7 +63,10 @@ def part(stage, file, number=None):
     named = f"{file.stem}-{'{shard}' if number is None else number}of{count}{file.suffix}"
     if count == 1:
         return file
-    return file.parent / named if file.suffix != ".parquet" else temp(file.parent / "shards" / named)
+    if file.suffix != ".parquet":
+        return file.parent / named
+    shard = file.parent / "shards" / named
+    return temp(shard) if number is None else shard
 
 
 def shard_option(stage, wc):

@@ -35,7 +35,7 @@ def test_a_pretrained_policy_asks_for_the_devices_of_its_train_yaml(at_root: Pat
     [
         ({"devices": 4}, 4),
         ({"devices": [0, 3, 5]}, 3),
-        ({"devices": "auto"}, 1),
+        ({"devices": "auto"}, 2),
         ({"accelerator": "cpu", "devices": 4}, 0),
     ],
 )
@@ -44,3 +44,10 @@ def test_what_is_laid_over_the_train_yaml_counts(at_root: Path, tmp_path: Path, 
     strategy = tmp_path / "strategy.yaml"
     strategy.write_text(yaml.safe_dump({"trainer": trainer}))
     assert Needs(replace(experiment, strategy=str(strategy))).gpus("train", "sft1") == expected
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp2", "lora"])
+def test_the_shipped_strategies_leave_the_number_of_devices(at_root: Path, name: str) -> None:
+    experiment = next(iter(load_experiments("configs/experiments/paper/main.yaml").values()))
+    strategy = f"configs/train/strategy/{name}.yaml"
+    assert Needs(replace(experiment, strategy=strategy)).gpus("train", "sft1") == 2
