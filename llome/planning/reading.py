@@ -69,11 +69,12 @@ class RefiningPlan:
 
 
 def read_training(objective: str, experiment: Experiment, shape: Shape) -> TrainingPlan:
-    """The settings of an objective, and the values in which the experiment differs from them. Raises ConfigError."""
+    """The settings of an objective, and what the experiment lays over them: values, and a strategy. Raises ConfigError."""
     file = experiment.train[objective]
     settings = _mapping(read_yaml(file), file)
-    if objective in experiment.values:
-        settings = _overlaid(settings, _mapping(read_yaml(experiment.values[objective]), experiment.values[objective]))
+    for overlay in (experiment.values.get(objective), experiment.strategy):
+        if overlay is not None:
+            settings = _overlaid(settings, _without_auto(_mapping(read_yaml(overlay), overlay)))
     model, data, trainer = (_mapping(settings.get(key) or {}, f"{file}: {key}") for key in ("model", "data", "trainer"))
     module, given = str(model.get("class_path", "")).rsplit(".", 1)[-1], _mapping(model.get("init_args") or {}, file)
     devices, sharded = _devices(trainer, file)
@@ -163,13 +164,19 @@ def _optimiser(given: Mapping[str, Any], file: str) -> tuple[float, bool]:
 
 def _adapters(lora: Any, shape: Shape, file: str) -> int:
     """Parameters of the adapters: `rank`, and the names of the linear maps that have one."""
-    lora = {"rank": lora} if isinstance(lora, int) else _mapping(lora, f"{file}: lora")
-    lora = _mapping(lora.get("init_args", lora), f"{file}: lora")
-    rank = lora.get("rank", lora.get("r"))
+    lora = _mapping(lora, f"{file}: lora")
+    rank = lora.get("rank", 16)
     if not isinstance(rank, int) or rank < 1:
         raise ConfigError(f"{file}: lora.rank is {rank!r}; give a whole number, such as 16")
-    targets = next((lora[key] for key in ("target_modules", "targets") if lora.get(key)), ["query_key_value"])
-    return shape.adapters(rank, tuple(targets))
+    return shape.adapters(rank, tuple(lora.get("target_modules") or ()))
+
+
+def _without_auto(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings but for a number of devices that is whatever a machine has: a job asks for what the objective's YAML says."""
+    trainer = settings.get("trainer")
+    if not isinstance(trainer, Mapping) or trainer.get("devices") != "auto":
+        return dict(settings)
+    return {**settings, "trainer": {key: value for key, value in trainer.items() if key != "devices"}}
 
 
 def _overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

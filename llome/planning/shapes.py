@@ -51,8 +51,8 @@ class Shape:
         """All: layers, embedding, head (not tied), last normalisation."""
         return self.layers * self.block + 2 * self.embedding + 2 * self.width
 
-    def adapters(self, rank: int, targets: tuple[str, ...] = ("query_key_value",)) -> int:
-        """Parameters of low-rank adapters of `rank` on these linear maps of every layer."""
+    def adapters(self, rank: int, targets: tuple[str, ...] = ()) -> int:
+        """Parameters of low-rank adapters of `rank` on these linear maps of every layer; on all where none are named."""
         h, inner = self.width, self.inner
         sizes = {"query_key_value": h + 3 * h, "dense": 2 * h, "dense_h_to_4h": h + inner, "dense_4h_to_h": inner + h}
         for name in targets:
@@ -60,7 +60,7 @@ class Shape:
                 raise ConfigError(
                     f"lora: a GPT-NeoX has no linear map {name!r}{nearest(name, sizes)}; it has {', '.join(sizes)}"
                 )
-        return self.layers * rank * sum(sizes[name] for name in targets)
+        return self.layers * rank * sum(sizes[name] for name in targets or sizes)
 
 
 def _pythia(size: str, layers: int, width: int, heads: int, vocabulary: int = 50_304) -> Shape:

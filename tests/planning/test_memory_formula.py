@@ -99,7 +99,8 @@ def test_devices_share_what_is_sharded_and_ddp_has_buckets() -> None:
 
 def test_adapters_alone_have_gradients_and_state() -> None:
     # rank 3 on 4 -> 12 in two layers: 2 * 3 * 16 = 96 parameters; also on 4 -> 16: 2 * 3 * 20 = 120 more
-    assert TOY.adapters(3) == 96
+    assert TOY.adapters(3, ("query_key_value",)) == 96
+    assert TOY.adapters(3) == 384
     assert TOY.adapters(3, ("query_key_value", "dense_h_to_4h")) == 216
     parts = training_parts(TOY, TOKENS, replace(STEP, trainable=96))
     assert (parts.weights, parts.gradients, parts.optimiser) == (4 * 672, 4 * 96, 8 * 96)

@@ -68,7 +68,11 @@ def test_values_overlay_a_training(at_root: Path, tmp_path: Path) -> None:
     step = read_training("sft", replace(load_experiment(MAIN), values={"sft": str(values)}), SHAPE).step
     assert (step.devices, step.sharded, step.checkpointing, step.precision.weights) == (8, True, True, 2)
     assert (step.examples, step.micro_batches) == (8, 2)  # 128 over eight devices
-    assert step.trainable == 32 * 8 * (2560 + 3 * 2560)
+    assert step.trainable == 32 * 8 * (4 + 2 + 5 + 5) * 2560  # all linear maps of a layer
+    strategy = "configs/train/strategy/fsdp2.yaml"
+    step = read_training("sft", replace(load_experiment(MAIN), strategy=strategy), SHAPE).step
+    assert (step.devices, step.sharded, step.checkpointing) == (2, True, True)  # as many as the objective's YAML has
+    assert step.precision.compute == 2
 
 
 def write_experiment(tmp_path: Path, **changes: object) -> str:
