@@ -17,16 +17,21 @@ import time
 from pathlib import Path
 
 import yaml
+from snakemake.settings.types import DeploymentMethod
 
 from llome import paths
 from llome.errors import LlomeError
 from llome.experiment import check_experiments
 from llome.search import read_grid
 
+IMAGE = "containers/llome.sif"  # used only with --software-deployment-method apptainer
+
 try:
     if not config:
         raise LlomeError("no experiment given; add --configfile configs/experiments/demo.yaml")
     EXPERIMENTS = check_experiments(config, ", ".join(map(str, workflow.configfiles)))
+    if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method and not Path(IMAGE).is_file():
+        raise LlomeError(f"there is no image {IMAGE}; build it with make sif, or leave out apptainer to run without it")
 except LlomeError as err:
     print(f"error: {err}", file=sys.stderr)
     sys.exit(2)
@@ -44,8 +49,7 @@ shell.prefix(f"export OMP_NUM_THREADS={THREADS} MKL_NUM_THREADS={THREADS} MKL_DY
 include: "rules/lineage.smk"
 
 
-# Built from containers/; used only with --software-deployment-method apptainer.
-container: "containers/llome.sif"
+container: IMAGE
 
 
 STARTED = time.time()
