@@ -38,7 +38,8 @@ def test_without_the_image_is_one_line(clone: Clone) -> None:
 def test_without_apptainer_snakemake_says_so(
     with_image: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "bash").symlink_to(shutil.which("bash") or "bash")
+    for name in ("bash", "which"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
     monkeypatch.setenv("PATH", str(tmp_path))
     run = with_image.snakemake(*APPTAINER)
     assert run.returncode == 1
