@@ -10,8 +10,8 @@ BENCH_ARGS ?=
 # The image: torch for cpu or cuda, what it is built on (pin it by its digest), and with what.
 VARIANT ?= cpu
 BASE ?= python:3.11-slim-bookworm
-ENGINE ?= $(shell if docker info > /dev/null 2>&1; then echo docker; else for name in podman buildah; do \
-	command -v $$name > /dev/null && echo $$name && break; done; fi)
+ENGINE ?= $(eval ENGINE := $(shell if docker info > /dev/null 2>&1; then echo docker; else for name in podman buildah; do \
+	command -v $$name > /dev/null && echo $$name && break; done; fi))$(ENGINE)
 IMAGE_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up

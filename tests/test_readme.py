@@ -48,8 +48,16 @@ def test_the_lines_of_yaml_make_an_experiment(root, at_root):
 def test_every_command_is_known(root):
     lines = [line for block in blocks(root, "sh") for line in block.splitlines()]
     first = {line.split()[0] for line in lines}
-    assert first <= {"git", "make", "source", "snakemake", "llome", "mkdir"}
-    assert {line for line in lines if line.startswith("make")} == {"make demo", "make test"}
+    assert first <= {"git", "make", "source", "snakemake", "llome", "mkdir", "docker", "apptainer"}
+    assert {line for line in lines if line.startswith("make")} == {"make demo", "make test", "make image", "make sif"}
+
+
+def test_the_image_is_called_what_make_calls_it(root):
+    lines = [line for block in blocks(root, "sh") for line in block.splitlines()]
+    said = subprocess.run(["make", "-n", "image"], cwd=root, check=True, capture_output=True, text=True).stdout
+    (image,) = re.findall(r"--tag (\S+)", said)
+    assert [line.count(image) for line in lines if line.startswith("docker")] == [1, 1]
+    assert f"docker run --gpus all {image.replace('cpu', 'cuda')}" in (root / "README.md").read_text()
 
 
 def test_make_runs_the_demo_and_the_tests(root):
@@ -78,6 +86,8 @@ def test_the_commands_run(root, clone):
     commands = [line for block in blocks(root, "sh") for line in block.splitlines()]
     for command in commands:
         if command.split()[0] in ("git", "make", "source"):  # the clone and the environment that this test stands for
+            continue
+        if re.search("docker|apptainer", command):  # tests/containers
             continue
         if "objectives.yaml" in command:  # minutes; the workflow's tests run a small search
             command += " --dry-run"

@@ -193,3 +193,12 @@ def test_make_sif_gives_the_definition_what_it_asks_for(root: Path, programs: Pa
     assert given["TORCH_INDEX"] == "file:///wheels"
     assert read(definition, **given).header == {"bootstrap": "docker", "from": "python@sha256:1"}
     assert command.endswith(" containers/llome.sif containers/llome.def")
+
+
+def test_all_files_of_the_package_are_installed_with_it(root: Path) -> None:
+    """What a checkout has and an installed package lacks is missed in an image first."""
+    package_data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["llome"]
+    files = [path.relative_to(root / "llome") for path in (root / "llome").rglob("*") if path.is_file()]
+    others = [path for path in files if path.suffix not in (".py", ".pyc")]
+    assert others
+    assert [path for path in others if not any(path.match(pattern) for pattern in package_data)] == []
