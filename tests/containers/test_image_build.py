@@ -168,17 +168,9 @@ def apptainer_image(root: Path, folder: Path, pip: Pip) -> Container:
     for section, target in {"environment": ENVIRONMENT, "runscript": RUNSCRIPT, "test": TEST}.items():
         (folder / section).write_text(definition.sections[section])
         sh("buildah", "copy", container, folder / section, target)
-    sh(
-        "buildah",
-        "config",
-        "--env",
-        "PATH=/usr/local/bin:/usr/bin:/bin",
-        "--env",
-        "HOME=/tmp",
-        "--user",
-        CALLER,
-        container,
-    )
+    caller = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "USER": "caller"}  # as Apptainer hands them on
+    variables = [f"--env={name}={value}" for name, value in caller.items()]
+    sh("buildah", "config", *variables, "--user", CALLER, container)
     return Container(container, ENVIRONMENT)
 
 
