@@ -97,7 +97,7 @@ lock:
 # Both images are told what they are made of. IMAGE_ARGS: more for the engine's build, such as --build-arg PIP_INDEX_URL=...
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 COMMIT = $(shell git describe --always --abbrev=40 --match= --dirty 2> /dev/null || echo unknown)
-LOCK_HASH = $(shell sha256sum $(LOCK) | cut -c 1-12)
+LOCK_HASH = $(shell sha256sum $(LOCK) | cut -c 1-16)
 FACTS = $(foreach name,BASE VARIANT VERSION COMMIT LOCK_HASH,--build-arg $(name)=$($(name))) \
 	$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX))
 

@@ -127,7 +127,7 @@ def pip(store: Path) -> Pip:
 
 
 def lock_hash(root: Path) -> str:
-    return hashlib.sha256((root / "containers/requirements.lock").read_bytes()).hexdigest()[:12]
+    return hashlib.sha256((root / "containers/requirements.lock").read_bytes()).hexdigest()[:16]
 
 
 def docker_image(root: Path, pip: Pip) -> Container:

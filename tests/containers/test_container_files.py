@@ -171,7 +171,7 @@ def test_make_picks_the_engine_that_is_there(root: Path, programs: Path, there: 
     command = next(line for line in done.stdout.splitlines() if line.startswith(f"{picked} build "))
     assert ("--format docker" in command) == (picked != "docker")  # without it the health check is lost
     lock = hashlib.sha256((root / "containers/requirements.lock").read_bytes()).hexdigest()
-    for argument in ("BASE=python:3.11-slim-bookworm", "VARIANT=cuda", "VERSION=0.1.0", f"LOCK_HASH={lock[:12]}"):
+    for argument in ("BASE=python:3.11-slim-bookworm", "VARIANT=cuda", "VERSION=0.1.0", f"LOCK_HASH={lock[:16]}"):
         assert f"--build-arg {argument} " in command
     assert re.search(r"--build-arg COMMIT=([0-9a-f]{40}(-dirty)?|unknown) ", command)
     assert "--tag llome-cuda:0.1.0 " in done.stdout
