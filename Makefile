@@ -7,10 +7,16 @@ CORES ?= all
 PYTEST_ARGS ?=
 BENCH_THREADS ?= 2
 BENCH_ARGS ?=
+# The image: torch for cpu or cuda, what it is built on (pin it by its digest), and with what.
+VARIANT ?= cpu
+BASE ?= python:3.11-slim-bookworm
+ENGINE ?= $(eval ENGINE := $(shell if docker info > /dev/null 2>&1; then echo docker; else for name in podman buildah; do \
+	command -v $$name > /dev/null && echo $$name && break; done; fi))$(ENGINE)
+IMAGE_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 
-.PHONY: help demo docs figures test bench growth lint format lock clean
+.PHONY: help demo docs figures test bench growth lint format lock image sif clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
@@ -20,6 +26,8 @@ help:
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
+	@echo "make image     the container image llome-VARIANT:VERSION with docker, podman or buildah (VARIANT=cpu, or cuda)"
+	@echo "make sif       the same for Apptainer: containers/llome.sif"
 	@echo "make clean     remove .venv and caches, keep the results"
 
 demo: $(STAMP)
@@ -85,6 +93,24 @@ lock:
 		| sed -E 's/\+[A-Za-z0-9.]+$$//' | grep -vE '^(pip|llome|nvidia-|cuda-|triton)'; } > $(LOCK).new
 	mv $(LOCK).new $(LOCK)
 	rm -rf .venv-lock
+
+# Both images are told what they are made of. IMAGE_ARGS: more for the engine's build, such as --build-arg PIP_INDEX_URL=...
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMMIT = $(shell git describe --always --abbrev=40 --match= --dirty 2> /dev/null || echo unknown)
+LOCK_HASH = $(shell sha256sum $(LOCK) | cut -c 1-16)
+FACTS = $(foreach name,BASE VARIANT VERSION COMMIT LOCK_HASH,--build-arg $(name)=$($(name))) \
+	$(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX))
+
+# Only Docker's own format, which docker itself writes unasked, keeps the health check.
+image:
+	@test -n "$(ENGINE)" || { echo "error: no docker that answers, no podman and no buildah found; install one of them" >&2; exit 2; }
+	$(ENGINE) build $(if $(findstring docker,$(ENGINE)),,--format docker) --file containers/Dockerfile $(FACTS) $(IMAGE_ARGS) \
+		--tag llome-$(VARIANT):$(VERSION) .
+	@$(ENGINE) images llome-$(VARIANT):$(VERSION)
+
+sif:
+	@command -v apptainer > /dev/null || { echo "error: no apptainer found; install it (apptainer.org), or use make image" >&2; exit 2; }
+	apptainer build $(FACTS) $(IMAGE_ARGS) containers/llome.sif containers/llome.def
 
 clean:
 	rm -rf .venv .venv-lock .venv-bench-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist *.egg-info

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import yaml
+from snakemake.settings.types import DeploymentMethod
 
 from llome import paths
 from llome.errors import LlomeError
@@ -26,10 +27,14 @@ from llome.needs import Needs
 from llome.provenance import exclusive
 from llome.search import read_grid
 
+IMAGE = "containers/llome.sif"  # used only with --software-deployment-method apptainer
+
 try:
     if not config:
         raise LlomeError("no experiment given; add --configfile configs/experiments/demo.yaml")
     EXPERIMENTS = check_experiments(config, ", ".join(map(str, workflow.configfiles)))
+    if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method and not Path(IMAGE).is_file():
+        raise LlomeError(f"there is no image {IMAGE}; build it with make sif, or leave out apptainer to run without it")
 except LlomeError as err:
     print(f"error: {err}", file=sys.stderr)
     sys.exit(2)
@@ -50,8 +55,7 @@ include: "rules/lineage.smk"
 include: "rules/needs.smk"
 
 
-# Built from containers/; used only with --software-deployment-method apptainer.
-container: "containers/llome.sif"
+container: IMAGE
 
 
 # On the machine that snakemake is called on, also where the others are a cluster's jobs: these take seconds.

@@ -1,7 +1,7 @@
 """What an experiment file says, checked before anything runs.
 
 The Snakefile and the report read an experiment through this module, so it imports nothing heavy. The shape of the file
-is the JSON schema in configs/schema/experiment.json, its oracle's in oracle.json beside it; what a schema cannot say
+is the JSON schema in llome/schema/experiment.json, its oracle's in oracle.json beside it; what a schema cannot say
 (files that exist, objectives that have a YAML, a budget that pays for the seeds and one batch) is checked here, naming
 the file, the key and the remedy. A file with variants (llome.variants) is several experiments, each checked as a whole.
 """

@@ -1,4 +1,4 @@
-"""Settings files: YAML read, and checked against a JSON schema of configs/schema, in words that name file, key and remedy.
+"""Settings files: YAML read, and checked against a JSON schema of llome/schema, in words that name file, key and remedy.
 
 Imports nothing heavy: the Snakefile stands on it.
 """
@@ -17,7 +17,7 @@ from jsonschema.exceptions import ValidationError
 from llome.errors import ConfigError
 from llome.provenance import read_json
 
-SCHEMAS = Path(__file__).resolve().parent.parent / "configs" / "schema"
+SCHEMAS = Path(__file__).resolve().parent / "schema"
 _KINDS = {
     "object": "a mapping",
     "array": "a list",
@@ -39,7 +39,7 @@ _OF = {
 
 
 def check_shape(settings: Any, schema: str, where: str, *, partial: bool = False) -> None:
-    """Check settings against configs/schema/{schema}.json. Raises ConfigError on the first fault.
+    """Check settings against llome/schema/{schema}.json. Raises ConfigError on the first fault.
 
     Settings that are `partial` may lack keys; others complete them.
     """
@@ -55,7 +55,7 @@ def check_shape(settings: Any, schema: str, where: str, *, partial: bool = False
 
 
 def describe(schema: str, key: str) -> str:
-    """What configs/schema/{schema}.json says of a key."""
+    """What llome/schema/{schema}.json says of a key."""
     return read_json(SCHEMAS / f"{schema}.json")["properties"][key]["description"]
 
 

@@ -48,8 +48,16 @@ def test_the_lines_of_yaml_make_an_experiment(root, at_root):
 def test_every_command_is_known(root):
     lines = [line for block in blocks(root, "sh") for line in block.splitlines()]
     first = {line.split()[0] for line in lines}
-    assert first <= {"git", "make", "source", "snakemake", "llome", "mkdir"}
-    assert {line for line in lines if line.startswith("make")} == {"make demo", "make test"}
+    assert first <= {"git", "make", "source", "snakemake", "llome", "mkdir", "docker", "apptainer"}
+    assert {line for line in lines if line.startswith("make")} == {"make demo", "make test", "make image", "make sif"}
+
+
+def test_the_image_is_called_what_make_calls_it(root):
+    lines = [line for block in blocks(root, "sh") for line in block.splitlines()]
+    said = subprocess.run(["make", "-n", "image"], cwd=root, check=True, capture_output=True, text=True).stdout
+    (image,) = re.findall(r"--tag (\S+)", said)
+    assert [line.count(image) for line in lines if line.startswith("docker")] == [1, 1]
+    assert f"docker run --gpus all {image.replace('cpu', 'cuda')}" in (root / "README.md").read_text()
 
 
 def test_make_runs_the_demo_and_the_tests(root):
@@ -77,7 +85,8 @@ def test_the_commands_run(root, clone):
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
     commands = [line for block in blocks(root, "sh") for line in block.splitlines()]
     for command in commands:
-        if command.split()[0] in ("git", "make", "source"):  # the clone and the environment that this test stands for
+        # The clone and the environment that this test stands for; the images are built and run in tests/containers.
+        if command.split()[0] in ("git", "make", "source", "docker") or "apptainer" in command:
             continue
         # Minutes, of which the workflow's tests run a small search; a cluster, which tests/cluster has.
         if "objectives.yaml" in command or "profiles/slurm" in command:
