@@ -73,6 +73,11 @@ def shard_option(stage, wc):
     return f" --shard {wc.shard}/{SHARDS[stage]}" if SHARDS.get(stage, 1) > 1 else ""
 
 
+def summary_option(wc, input):
+    """The last round's summary, which may raise the temperatures, and the part of the seeds; one parameter, as before there were parts."""
+    return f"{f'--summary {input.summary}' if input.summary else ''}{shard_option('refine', wc)}"
+
+
 def which_part(stage):
     return f", part {{wildcards.shard}} of {SHARDS[stage]}" if SHARDS.get(stage, 1) > 1 else ""
 

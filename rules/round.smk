@@ -52,10 +52,12 @@ rule refine:
         launch=launch("refine"),
     params:
         model=subpath(input.model, parent=True),
-        summary=lambda wc, input: (f"--summary {input.summary}" if input.summary else "") + shard_option("refine", wc),
+        summary=summary_option,
         seed=stage_seed("refine"),
     message:
-        told("r{wildcards.rep} {wildcards.history}: letting the policy edit its best sequences" + which_part("refine"))
+        told(
+            f"r{{wildcards.rep}} {{wildcards.history}}: letting the policy edit its best sequences{which_part('refine')}"
+        )
     shell:
         "{resources.launch} llome refine --config {input.config:q} --model {params.model:q} --labeled {input.labeled:q}"
         " {params.summary} --out {output:q} --random_seed {params.seed} > {log:q} 2>&1"
@@ -130,9 +132,9 @@ rule label:
         mem_mb=memory("label"),
         runtime=minutes("label"),
     params:
-        budget=lambda wc: budget_option(wc) + shard_option("label", wc),
+        budget=lambda wc: f"{budget_option(wc)}{shard_option('label', wc)}",
     message:
-        told("r{wildcards.rep} {wildcards.history}: calling the oracle" + which_part("label"))
+        told(f"r{{wildcards.rep}} {{wildcards.history}}: calling the oracle{which_part('label')}")
     shell:
         "llome label --oracle {input.oracle:q} --selected {input.selected:q} --parent {input.parent:q}"
         " --history {wildcards.history} {params.budget} --out {output:q} > {log:q} 2>&1"
