@@ -7,6 +7,7 @@ stderr and exit code 2; `--debug`, anywhere on the line, shows the traceback as 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import itertools
@@ -79,6 +80,16 @@ def main(args: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         print(f"{name}: error: {_one_line(str(err))}", file=sys.stderr)
+        return 2
+    except OSError as err:
+        if err.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left on device" not in str(err):
+            raise
+        what = err.filename or "what this stage makes"
+        print(
+            f"{name}: error: the disk is full, {what} was not written; free some space, then run the same command again:"
+            " what was finished is kept",
+            file=sys.stderr,
+        )
         return 2
     except SystemExit as stop:  # argparse: --help, or its own message
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

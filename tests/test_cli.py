@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from llome import cli
@@ -39,6 +41,10 @@ def demo_stage(
         raise KeyboardInterrupt
     if k == 15:
         raise ZeroDivisionError("a bug")
+    if k == 16:
+        Path("/dev/full").write_text("a table")
+    if k == 17:
+        pq.write_table(pa.table({"score": [1.0]}), "/dev/full")
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +147,15 @@ def test_an_interrupt_and_a_bug(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "demo", "--labeled", "a", "--out", "o", "--k", "14") == (130, "", "llome demo: interrupted\n")
     with pytest.raises(ZeroDivisionError):
         cli.main(["demo", "--labeled", "a", "--out", "o", "--k", "15"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is always full")
+@pytest.mark.parametrize("k", ["16", "17"])
+def test_a_full_disk_is_one_line(k: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "demo", "--labeled", "a", "--out", "o", "--k", k)
+    assert code == 2
+    assert err.startswith("llome demo: error: the disk is full")
+    assert err.count("\n") == 1
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
