@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from llome.experiment import load_experiments
+from llome.provenance import exclusive
 
 from .conftest import Clone
 
@@ -343,3 +344,24 @@ def test_snakemake_and_snakefmt_have_no_complaint(clone: Clone, root: Path) -> N
     assert run.returncode == 0, run.stdout + run.stderr
     for file in files:
         assert len((root / file).read_text().splitlines()) < 200
+
+
+def test_the_profile_of_a_cluster_plans_and_an_unknown_key_of_it_is_named(clone: Clone) -> None:
+    profile = clone.folder / "configs/profiles/slurm"
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", str(profile), "--dry-run", "--configfile"]
+    command.append("configs/experiments/tiny.yaml")
+    run = subprocess.run(command, cwd=clone.folder, env=clone.environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (profile / "config.yaml").write_text((profile / "config.yaml").read_text() + "slurm-partitions: cpu\n")
+    run = subprocess.run(command, cwd=clone.folder, env=clone.environment, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "unrecognized arguments: --slurm-partitions=cpu" in run.stderr
+
+
+def test_two_runs_at_once_in_one_folder_are_refused(clone: Clone) -> None:
+    with exclusive(clone.folder / "results/tiny", ".run.lock"):
+        run = clone.snakemake()
+        assert run.returncode == 2
+        assert "another snakemake is at work on results/tiny; wait for it to end" in run.stderr
+        assert clone.plan()  # a dry run is none
+    assert not (clone.folder / "results/tiny/oracle.json").exists()
