@@ -126,6 +126,7 @@ if ONLY is None:
     include: "rules/comparison.smk"
 
 
+include: "rules/oracle.smk"
 include: "rules/search.smk"
 include: "rules/genetic.smk"
 include: "rules/round.smk"
@@ -158,32 +159,6 @@ rule experiment:
         told("writing down the experiment")
     shell:
         "printf '%s' {params.text:q} > {output:q} 2> {log:q}"
-
-
-rule oracle:
-    input:
-        setting("oracle"),
-    output:
-        LAYOUT.oracle,
-    log:
-        LAYOUT.root / "logs" / "oracle.log",
-    message:
-        told("drawing the oracle of {input}")
-    shell:
-        "llome oracle --spec {input:q} --out {output:q} > {log:q} 2>&1"
-
-
-rule count:
-    input:
-        LAYOUT.oracle,
-    output:
-        LAYOUT.counts,
-    log:
-        LAYOUT.root / "logs" / "count.log",
-    message:
-        told("counting the feasible and the optimal sequences")
-    shell:
-        "llome count --oracle {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule base:

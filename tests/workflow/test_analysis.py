@@ -26,6 +26,7 @@ def test_a_finished_experiment_is_analysed(copy: Clone) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     found = artefacts(copy)
     added = {f"r0/{history}/analysis/{name}" for history in rounds for name in ("facts.json", "scored.parquet")}
+    added |= {f"r0/{history}/made_by/analyze.json" for history in rounds}
     assert set(found) - set(expected) == added
     assert {name: found[name] for name in expected} == expected
     for history in rounds:
