@@ -22,10 +22,11 @@ from snakemake.settings.types import DeploymentMethod
 
 from llome import paths
 from llome.errors import LlomeError
-from llome.experiment import SHARED, check_experiments
+from llome.experiment import check_experiments
 from llome.needs import Needs
 from llome.provenance import exclusive
 from llome.search import read_grid
+from llome.variants import SHARED
 
 IMAGE = "containers/llome.sif"  # used only with --software-deployment-method apptainer
 

@@ -26,8 +26,6 @@ POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
 FILES = ("oracle", "seed", "base", "refine", "filter", "surrogate", "strategy")
 """Keys that name one file."""
-SHARED = ("name", "shards", "threads")
-"""Keys that all variants have in common: folders, and how the plan is drawn."""
 _LATER = (
     "variant",
     *POLICY,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from llome.errors import ConfigError, TableError
@@ -20,23 +21,21 @@ KEY = "shard"
 
 @dataclass(frozen=True)
 class Shard:
-    """Part `number` (from 1) of `count`."""
+    """Part `number` (from 1) of `count`; the whole, where no parts were asked for."""
 
-    number: int
-    count: int
+    number: int = 1
+    count: int = 1
+    whole: bool = True
 
     @classmethod
-    def parse(cls, text: str | None) -> Shard | None:
-        """`"2/4"` -> the second of four; None for none. Raises ConfigError on anything else."""
+    def parse(cls, text: str | None) -> Shard:
+        """`"2/4"` -> the second of four; None -> the whole. Raises ConfigError on anything else."""
         if text is None:
-            return None
+            return cls()
         match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
         if match is None or int(match[1]) > int(match[2]):
             raise ConfigError(f"shard is {text!r}; give a part and how many there are, such as 2/4")
-        return cls(int(match[1]), int(match[2]))
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.count}"
+        return cls(int(match[1]), int(match[2]), whole=False)
 
     def slice(self, rows: int) -> slice:
         """This part's share of `rows` rows, in their order; sizes differ by one at most, and may be zero."""
@@ -44,7 +43,11 @@ class Shard:
 
     def settings(self) -> dict[str, Any]:
         """What the settings of a part say more than those of the whole."""
-        return {KEY: str(self)}
+        return {} if self.whole else {KEY: f"{self.number}/{self.count}"}
+
+    def lock(self, out: Path) -> str:
+        """The lock of a stage that writes `out`: the folder's, or a part's own, as parts are made side by side."""
+        return ".lock" if self.whole else f".{out.stem}.lock"
 
 
 def whole_settings(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:

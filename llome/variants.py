@@ -21,6 +21,9 @@ from typing import Any
 from llome.errors import ConfigError
 from llome.settings import check_shape
 
+SHARED = ("name", "shards", "threads")
+"""Keys that all variants have in common: the folder, and how the plan is drawn."""
+
 
 def expand_variants(settings: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
     """The settings of each variant, by its name and in the order of the file, which `where` names in messages.
@@ -37,7 +40,7 @@ def expand_variants(settings: Mapping[str, Any], where: str) -> dict[str, dict[s
     shared = {key: value for key, value in settings.items() if key not in ("variant", "variants")}
     found = {}
     for name, changes in settings["variants"].items():
-        for key in ("name", "shards", "threads", "variant", "variants"):
+        for key in (*SHARED, "variant", "variants"):
             if key in changes:
                 raise ConfigError(f"{where}: variants.{name}: a variant cannot change {key!r}; leave it out")
         found[name] = {"name": shared["name"], "variant": name, **_override(shared, changes)}

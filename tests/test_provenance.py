@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -160,3 +161,12 @@ def test_what_a_killed_writer_left_is_swept_later(tmp_path: Path) -> None:
     os.utime(old, (1e9, 1e9))
     provenance.write_json(tmp_path / "x.json", {"a": 1})
     assert sorted(p.name for p in tmp_path.iterdir()) == [fresh.name, "x.json"]
+
+
+def test_a_disk_without_locks_is_worked_on_with_a_warning(tmp_path: Path, monkeypatch, capsys) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(provenance.fcntl, "flock", refuse)
+    with provenance.exclusive(tmp_path):
+        assert f"{tmp_path} cannot be locked (No locks available)" in capsys.readouterr().err

@@ -45,14 +45,14 @@ def label(
     domain = Domain(black_box.num_states, black_box.length, black_box.fingerprint)
     same_problem([(str(oracle), Meta(domain)), (str(selected), candidates.meta), (str(parent), before)])
     part = Shard.parse(shard)
-    rows = part.slice(len(candidates)) if part is not None else slice(0, len(candidates))
+    rows = part.slice(len(candidates))
     first = before.spent + rows.start  # the number of the first query of this part
     inputs = {"oracle": hash_file(oracle), "selected": hash_file(selected), "parent": hash_file(parent)}
-    settings = {"history": history, **(part.settings() if part is not None else {})}
+    settings = {"history": history, **part.settings()}
     Budget(black_box, total=budget, spent=before.spent, batch_size=batch_size).require(len(candidates))
     sequences = candidates.sequence[rows]
     count = len(sequences)
-    with exclusive(out.parent, ".lock" if part is None else f".{out.stem}.lock"):
+    with exclusive(out.parent, part.lock(out)):
         key = {"stage": "label", "inputs": inputs, "settings": settings}
         with (
             Journal(out.parent / f".{out.stem}.journal", key, domain.length) as journal,

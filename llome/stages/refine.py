@@ -67,7 +67,7 @@ def refine(
             f"temperatures are {temperatures}; give at least one, each above 0 (greedy decoding comes on top)"
         )
     part = Shard.parse(shard)
-    with exclusive(out.parent, ".lock" if part is None else f".{out.stem}.lock"):
+    with exclusive(out.parent, part.lock(out)):
         import numpy as np
         import torch
         from tqdm import tqdm
@@ -88,7 +88,7 @@ def refine(
         seeds = best_sequences(tables, num_seeds)
         if not len(seeds):
             raise TableError(f"{labeled[-1]} has no sequence to start from; label some first")
-        share = part.slice(len(seeds)) if part is not None else slice(0, len(seeds))
+        share = part.slice(len(seeds))
         hamming = read_json(summary).get("mean_hamming") if summary is not None else None
         used = adjusted_temperatures(temperatures, hamming)
         settings = {
@@ -100,7 +100,7 @@ def refine(
             "grammar": grammar,
             "precision": precision,
             "random_seed": random_seed,
-            **(part.settings() if part is not None else {}),
+            **part.settings(),
         }
         inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
         scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where.partition(':')[0]])}"
@@ -126,6 +126,6 @@ def refine(
         Proposals(meta=Meta(domain, inputs, settings, spent=tables[-1].meta.spent), **vars(edits)).write(out)
         shutil.rmtree(scratch, ignore_errors=True)
         print(f"{total:,} edits of {len(seeds)} seeds, {parsed:,} parsed, temperatures {used[0]:g}-{used[-1]:g}: {out}")
-        if part is None and not parsed:
+        if part.whole and not parsed:
             remedy = "train longer, lower the temperatures or set grammar: true"
             print(f"warning: no edit of {model} could be parsed, so the chain of rounds ends here; {remedy}")
