@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llome import __version__
+from llome.domain import Domain
 from llome.errors import TableError
 from llome.provenance import canonical_json, replacing
 
@@ -40,18 +41,6 @@ _TYPES = {
     "logp_sum": pa.float64(),
     "parsed": pa.bool_(),
 }
-
-
-@dataclass(frozen=True)
-class Domain:
-    """What sequences of a problem look like, and whose problem it is: all that stages without the oracle may know."""
-
-    num_states: int
-    """Size V of the alphabet; elements are 0..V-1."""
-    length: int
-    """Length L of a sequence."""
-    fingerprint: str
-    """Fingerprint of the oracle that labels these sequences."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +129,7 @@ class Table:
                 arrays.append(pa.array(column, type=_TYPES[name]))
         meta = {
             "schema": self.name,
-            "num_states": self.meta.domain.num_states,
-            "length": self.meta.domain.length,
-            "fingerprint": self.meta.domain.fingerprint,
+            "domain": asdict(self.meta.domain),
             "inputs": self.meta.inputs,
             "settings": self.meta.settings,
             "spent": self.meta.spent,
@@ -194,7 +181,7 @@ class Table:
         for name in names:
             if table[name].null_count:
                 raise TableError(f"{path}: column {name} has {table[name].null_count} missing values")
-        domain = Domain(raw["num_states"], raw["length"], raw["fingerprint"])
+        domain = Domain(**raw["domain"])
         meta = Meta(domain, raw["inputs"], raw["settings"], raw["spent"], raw["facts"], raw["version"])
         columns: dict[str, np.ndarray] = {}
         for name in names:
@@ -327,8 +314,8 @@ def same_problem(tables: Sequence[tuple[str, Meta]]) -> Domain:
     for path, other in rest:
         if other.domain != meta.domain:
             raise TableError(
-                f"{path} was made with oracle {other.domain.fingerprint} (V {other.domain.num_states}, L {other.domain.length}), but"
-                f" {first} with {meta.domain.fingerprint} (V {meta.domain.num_states}, L {meta.domain.length}); use files of one oracle"
+                f"{path} was made with oracle {other.domain.fingerprint} ({other.domain.describe()}), but"
+                f" {first} with {meta.domain.fingerprint} ({meta.domain.describe()}); use files of one oracle"
             )
     return meta.domain
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from llome import paths, provenance
-from llome.tables import Domain, Labeled, Meta
+from llome.domain import Domain
+from llome.tables import Labeled, Meta
 
 DOMAIN = Domain(5, 3, "0123456789abcdef")
 INFEASIBLE = -np.inf

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from llome.domain import Domain
 from llome.errors import TableError
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected, row_keys, same_problem
+from llome.tables import Labeled, Meta, Proposals, Selected, row_keys, same_problem
 
 DOMAIN = Domain(num_states=4, length=3, fingerprint="f00d")
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from llome.codec import format_prompt
+from llome.domain import Domain
 from llome.policy.causal_lm import PolicyCard, build_small_policy, save_policy
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 DOMAIN = Domain(num_states=12, length=8, fingerprint="feedfacecafebeef")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from llome.data.pairs import Examples
+from llome.domain import Domain
 from llome.draws import row_keys, uniforms
-from llome.tables import Domain
 
 
 def copies_with_edits(

@@ -15,10 +15,11 @@ from transformers import AutoTokenizer
 from llome.codec import SequenceCodec
 from llome.data.batches import StepLoader, StepSampler, TokenTable
 from llome.data.pairs import Examples, Kind, match_examples, select_best, split_by_source
+from llome.domain import Domain
 from llome.errors import ConfigError, TableError
 from llome.policy.causal_lm import check_domain, load_card
 from llome.provenance import hash_file, hash_json
-from llome.tables import Domain, Labeled, row_keys, same_problem
+from llome.tables import Labeled, row_keys, same_problem
 
 
 class PropEnDataModule(LightningDataModule):

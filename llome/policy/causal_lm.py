@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from llome import __version__
 from llome.codec import SequenceCodec, compact_tokenizer
+from llome.domain import Domain
 from llome.errors import PolicyError, TableError
 from llome.provenance import MODEL_MARKER, hash_json, read_json, replacing, write_json
-from llome.tables import Domain
 
 if TYPE_CHECKING:
     import torch
@@ -243,6 +243,6 @@ def check_domain(card: PolicyCard, domain: Domain, model: str | Path, table: str
     """Raises TableError where a table was labelled by another oracle than the policy's data."""
     if card.domain != domain:
         raise TableError(
-            f"{table} was made with oracle {domain.fingerprint} (V {domain.num_states}, L {domain.length}), but the policy {model}"
-            f" with {card.domain.fingerprint} (V {card.domain.num_states}, L {card.domain.length}); use files of one oracle"
+            f"{table} was made with oracle {domain.fingerprint} ({domain.describe()}), but the policy {model}"
+            f" with {card.domain.fingerprint} ({card.domain.describe()}); use files of one oracle"
         )

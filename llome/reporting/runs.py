@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from llome import paths, provenance, tables
+from llome.domain import Domain
 from llome.errors import TableError
 from llome.reporting.curves import Steps, best_so_far, mean_and_error
 from llome.seconds import round_seconds
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 REGRET_TOLERANCE = 1e-9
 """Below this the optimum counts as found."""

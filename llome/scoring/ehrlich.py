@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from llome.domain import Domain
 from llome.errors import OracleError
 from llome.scoring import markov, motifs
 from llome.scoring.oracle import check_sequences, fingerprint
@@ -243,6 +244,11 @@ class Ehrlich:
     def fingerprint(self) -> str:
         """Hash of arguments and arrays."""
         return str(self.spec()["fingerprint"])
+
+    @property
+    def domain(self) -> Domain:
+        """What its sequences look like, and whose they are."""
+        return Domain(self.num_states, self.dim, self.fingerprint)
 
     def spec(self) -> dict[str, Any]:
         """Arguments, arrays, alphabet, optimum and fingerprint, as JSON; float32 survives exactly."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from llome.domain import Domain
 from llome.errors import BudgetExhaustedError, ConfigError, OracleError
 from llome.provenance import hash_json, read_json, write_json
 
@@ -37,6 +38,10 @@ class Oracle(Protocol):
     @property
     def length(self) -> int:
         """Length L of a sequence."""
+
+    @property
+    def domain(self) -> Domain:
+        """What its sequences look like, and whose they are."""
 
     @property
     def optimum(self) -> float | None:

@@ -18,7 +18,7 @@ from llome.reporting.analysis.scored import Scored, match
 from llome.reporting.lineage import check_lineage
 from llome.scoring.journal import Journal
 from llome.scoring.oracle import Budget, load_oracle
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected, same_problem
+from llome.tables import Labeled, Meta, Proposals, Selected, same_problem
 
 
 def analyze(
@@ -51,7 +51,7 @@ def analyze(
     tables = [Labeled.read(path) for path in labeled]
     check_lineage(history, labeled, tables)
     proposed, chosen = Proposals.read(proposals), Selected.read(selected)
-    domain = Domain(black_box.num_states, black_box.length, black_box.fingerprint)
+    domain = black_box.domain
     named = list(zip(map(str, labeled), tables, strict=True))
     same_problem(
         [

@@ -18,7 +18,8 @@ from llome.surrogate.settings import Evolution
 if TYPE_CHECKING:
     import numpy as np
 
-    from llome.tables import Domain, Labeled, Proposals
+    from llome.domain import Domain
+    from llome.tables import Labeled, Proposals
 
 
 def filter_proposals(

@@ -12,7 +12,7 @@ from llome.provenance import exclusive, hash_file
 from llome.scoring.journal import Journal
 from llome.scoring.oracle import Budget, load_oracle
 from llome.shards import Shard
-from llome.tables import Domain, Labeled, Meta, Selected, same_problem
+from llome.tables import Labeled, Meta, Selected, same_problem
 
 
 def label(
@@ -42,7 +42,7 @@ def label(
     black_box = load_oracle(oracle)
     candidates = Selected.read(selected)
     before = Labeled.read(parent).meta
-    domain = Domain(black_box.num_states, black_box.length, black_box.fingerprint)
+    domain = black_box.domain
     same_problem([(str(oracle), Meta(domain)), (str(selected), candidates.meta), (str(parent), before)])
     part = Shard.parse(shard)
     rows = part.slice(len(candidates))

@@ -18,7 +18,7 @@ from llome.provenance import exclusive, hash_file, read_json, write_json
 from llome.scoring.genetic import Genetics, Round, evolve, first_population
 from llome.scoring.journal import Journal
 from llome.scoring.oracle import Budget, Oracle, load_oracle, make_oracle, read_settings, save_oracle
-from llome.tables import Domain, Labeled, Meta, same_problem
+from llome.tables import Labeled, Meta, same_problem
 
 
 def draw_oracle(*, spec: Path, out: Path) -> None:
@@ -104,7 +104,7 @@ def seed(
                 record.add(generation)
                 following = generation.following
             meta = Meta(
-                domain=_domain(black_box),
+                domain=black_box.domain,
                 inputs=inputs,
                 settings=settings | {"rounds": rounds},
                 spent=score.spent,
@@ -138,7 +138,7 @@ def _earlier_run(
             f"{folder} holds no whole run of `llome seed` ({type(err).__name__}: {err}); run it again"
         ) from err
     same_problem(
-        [(str(folder / "labeled.parquet"), table.meta), ("the oracle", Meta(_domain(oracle)))],
+        [(str(folder / "labeled.parquet"), table.meta), ("the oracle", Meta(oracle.domain))],
     )
     changed = [f"{key} ({then.get(key)} then, {now} now)" for key, now in settings.items() if then.get(key) != now]
     if changed:
@@ -150,10 +150,6 @@ def _earlier_run(
     if rounds < done:
         raise ConfigError(f"{folder} has done {done} rounds already, more than {rounds} in all; raise --rounds")
     return table, following, done
-
-
-def _domain(oracle: Oracle) -> Domain:
-    return Domain(oracle.num_states, oracle.length, oracle.fingerprint)
 
 
 class _Record:

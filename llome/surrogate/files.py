@@ -10,10 +10,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from llome import __version__
+from llome.domain import Domain
 from llome.errors import TableError
 from llome.provenance import hash_file, read_json, replacing, write_json
 from llome.surrogate.network import Ensemble
-from llome.tables import Domain
 
 MARKER = "surrogate.json"
 _WEIGHTS = "model.safetensors"

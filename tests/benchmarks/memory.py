@@ -88,9 +88,9 @@ def measure(
     from training_fixtures import draw_table
 
     from llome.data.datamodule import PropEnDataModule
+    from llome.domain import Domain
     from llome.modules import DPOModule, MargEModule, SFTModule
     from llome.policy.causal_lm import PolicyCard, build_small_policy, save_policy
-    from llome.tables import Domain
 
     class Meter(Callback):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from llome.domain import Domain
 from llome.scoring import Ehrlich
 from llome.scoring.genetic import Genetics, evolve, first_population, mutate
 from llome.scoring.oracle import make_oracle
 from llome.stages.base import base
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAPER = "ehr_v32_l32_c4_k4_q4"

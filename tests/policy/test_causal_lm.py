@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from llome.codec import SequenceCodec
+from llome.domain import Domain
 from llome.errors import PolicyError
 from llome.policy.causal_lm import (
     PolicyCard,
@@ -18,7 +19,6 @@ from llome.policy.causal_lm import (
     load_pretrained,
     save_policy,
 )
-from llome.tables import Domain
 
 CARD = PolicyCard("base", Domain(6, 5, "f" * 16), settings={"hidden_size": 16})
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
+from llome.domain import Domain
 from llome.errors import TableError
 from llome.reporting.analysis.bins import (
     DISTANCES,
@@ -28,7 +29,7 @@ from llome.reporting.analysis.facts import (
     rank_correlation,
 )
 from llome.reporting.analysis.scored import Matched, Scored, match
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected
+from llome.tables import Labeled, Meta, Proposals, Selected
 
 META = Meta(Domain(5, 3, "oracle"), spent=100)
 INFEASIBLE = -np.inf

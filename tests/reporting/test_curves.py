@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llome.domain import Domain
 from llome.reporting.curves import (
     Steps,
     average_rounds,
@@ -12,7 +13,7 @@ from llome.reporting.curves import (
     mean_and_error,
     zero_infeasible,
 )
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 INFEASIBLE = -np.inf
 

@@ -13,7 +13,8 @@ import yaml
 
 from llome import paths, provenance
 from llome.cli import main
-from llome.tables import Domain, Labeled, Meta
+from llome.domain import Domain
+from llome.tables import Labeled, Meta
 
 BASE = {"num_states": 5, "dim": 3, "num_motifs": 2, "motif_length": 4, "quantization": 4, "random_seed": 0}
 # name -> what differs, and by replicate the best score after 6 and after 12 counted evaluations

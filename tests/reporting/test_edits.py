@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llome.domain import Domain
 from llome.errors import TableError
 from llome.reporting.edits import original_scores, rewards
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected
+from llome.tables import Labeled, Meta, Proposals, Selected
 
 META = Meta(Domain(5, 3, "oracle"), spent=100)
 INFEASIBLE = -np.inf

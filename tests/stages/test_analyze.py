@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.reporting.analysis.scored import Scored
 from llome.scoring import Ehrlich, load_oracle
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected, row_keys
+from llome.tables import Labeled, Meta, Proposals, Selected, row_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "configs" / "oracles" / "tiny.yaml"

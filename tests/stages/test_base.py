@@ -5,10 +5,11 @@ import pytest
 
 from llome.cli import main
 from llome.data.copies import copies_with_edits
+from llome.domain import Domain
 from llome.draws import row_keys
 from llome.policy.causal_lm import codec_for, load_card, load_policy
 from llome.policy.sampling import Sampler
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 DOMAIN = Domain(6, 5, "a" * 16)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from llome.cli import main
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected
+from llome.domain import Domain
+from llome.tables import Labeled, Meta, Proposals, Selected
 
 DOMAIN = Domain(6, 4, "a" * 16)
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.policy.causal_lm import PolicyCard, build_small_policy, save_policy
 from llome.scoring import Ehrlich
 from llome.scoring.oracle import save_oracle
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected
+from llome.tables import Labeled, Meta, Proposals, Selected
 
 ORACLE = Ehrlich(num_states=6, dim=8, num_motifs=1, motif_length=3, noise_std=0.1, random_seed=1)
 DOMAIN = Domain(6, 8, ORACLE.fingerprint)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.scoring import Ehrlich, load_oracle
-from llome.tables import Domain, Labeled, Meta, Selected
+from llome.tables import Labeled, Meta, Selected
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "configs" / "oracles" / "tiny.yaml"

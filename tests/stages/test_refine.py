@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.policy.causal_lm import PolicyCard, build_small_policy, save_policy
 from llome.policy.sampling import Sampler
-from llome.tables import Domain, Labeled, Meta, Proposals
+from llome.tables import Labeled, Meta, Proposals
 
 DOMAIN = Domain(6, 5, "a" * 16)
 

@@ -14,8 +14,9 @@ import yaml
 
 from llome import paths, provenance
 from llome.cli import main
+from llome.domain import Domain
 from llome.reporting.analysis.bins import DISTANCES, LIKELIHOODS
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 DOMAIN = Domain(5, 3, "0123456789abcdef")
 SFT, MARGE = "LLOME sft2", "LLOME sft1-marge1"

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.scoring import Ehrlich, load_oracle
 from llome.scoring.genetic import Round
 from llome.stages.seed import _Record
-from llome.tables import Domain, Labeled, Meta
+from llome.tables import Labeled, Meta
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = str(ROOT / "configs" / "oracles" / "tiny.yaml")

@@ -9,7 +9,8 @@ import pytest
 
 from llome import __version__, provenance
 from llome.cli import main
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected
+from llome.domain import Domain
+from llome.tables import Labeled, Meta, Proposals, Selected
 
 DOMAIN = Domain(5, 3, "0123456789abcdef")
 INFEASIBLE = -np.inf

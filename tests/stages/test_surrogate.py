@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.provenance import exclusive
 from llome.surrogate.files import load_surrogate
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected, row_keys
+from llome.tables import Labeled, Meta, Proposals, Selected, row_keys
 
 DOMAIN = Domain(6, 8, "a" * 16)
 FIT = ("--members=2", "--filters=8", "--first_steps=30", "--steps=10", "--batch_size=16")

@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
+from llome.domain import Domain
 from llome.errors import TableError
 from llome.surrogate.files import MARKER, SurrogateCard, load_surrogate, save_surrogate
 from llome.surrogate.network import Ensemble
-from llome.tables import Domain
 
 
 @pytest.fixture

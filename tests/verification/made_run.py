@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from llome import paths
+from llome.domain import Domain
 from llome.policy.causal_lm import PolicyCard, hash_policy
 from llome.provenance import hash_file, hash_json, write_json
 from llome.reporting.counts import count_labels, count_proposals, count_rewards
-from llome.tables import Domain, Labeled, Meta, Proposals, Selected
+from llome.tables import Labeled, Meta, Proposals, Selected
 
 SPEC: dict[str, Any] = {"kind": "made", "optimum": 1.0, "num_states": 5, "dim": 3}
 DOMAIN = Domain(5, 3, hash_json(SPEC))

@@ -14,8 +14,9 @@ import pytest
 from made_run import write_run
 
 from llome.cli import main
+from llome.domain import Domain
 from llome.provenance import hash_file, hash_json, read_json, write_json
-from llome.tables import Domain, Labeled
+from llome.tables import Labeled
 
 OTHER = Domain(5, 3, "fedcba9876543210")
 

@@ -1,0 +1,124 @@
+"""What the sequences of a problem look like: all that stages without the oracle may know of it.
+
+Sequences are integers 0..V-1 everywhere inside; an alphabet says which letters people write for them. Where lengths differ,
+an array holds -1 after the end of a sequence (`PAD`), and a table on disk just the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from llome.errors import ConfigError
+
+PAD = -1
+"""What stands after the end of a sequence that is shorter than its array."""
+
+NAMED = {
+    "dna": "ACGT",
+    "rna": "ACGU",
+    "protein": "ACDEFGHIKLMNPQRSTVWY",
+}
+"""Letters of the alphabets that have a name."""
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """The letters of elements 0..V-1. Letters of one character are written together, longer ones with blanks between."""
+
+    letters: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError on fewer than two letters, an empty one, one with a blank, or one that comes twice."""
+        if len(self.letters) < 2:
+            raise ConfigError(f"an alphabet has two letters or more; this one is {list(self.letters)}")
+        for letter in self.letters:
+            if not letter or letter.split() != [letter]:
+                raise ConfigError(f"{letter!r} is no letter of an alphabet: letters are not empty and hold no blank")
+            if self.letters.count(letter) > 1:
+                raise ConfigError(f"the letter {letter!r} comes twice in the alphabet; name each once")
+
+    @classmethod
+    def of(cls, setting: str | Sequence[str] | int) -> Alphabet:
+        """From a name (dna, rna, protein), the letters in one word, a list of letters, or V for the integers 0..V-1."""
+        if isinstance(setting, bool):
+            raise ConfigError(f"{setting} is no alphabet; give a name, letters, or how many integers")
+        if isinstance(setting, int):
+            return cls(tuple(map(str, range(setting))))
+        if isinstance(setting, str):
+            return cls(tuple(NAMED.get(setting.lower(), setting)))
+        return cls(tuple(map(str, setting)))
+
+    @property
+    def separator(self) -> str:
+        """What stands between two letters of a text."""
+        return "" if all(len(letter) == 1 for letter in self.letters) else " "
+
+    def decode(self, sequences: np.ndarray) -> list[str]:
+        """(N, L) integers, `PAD` after an end -> N texts."""
+        if self.separator:
+            return [" ".join(self.letters[e] for e in row if e >= 0) for row in sequences.tolist()]
+        if not sequences.size:
+            return [""] * len(sequences)
+        characters = np.array([*self.letters, ""], dtype="U1")[sequences]  # the last for PAD: numpy drops it at the end
+        return characters.view(f"U{sequences.shape[1]}")[:, 0].tolist()
+
+    def encode(self, text: str) -> list[int]:
+        """The integers of a text. Raises ConfigError, naming the letter that the alphabet lacks."""
+        number = {letter: i for i, letter in enumerate(self.letters)}
+        letters = text.split() if self.separator else text
+        try:
+            return [number[letter] for letter in letters]
+        except KeyError as err:
+            raise ConfigError(
+                f"{text!r} has the letter {err.args[0]!r}, which is not in the alphabet {self.separator.join(self.letters)}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What sequences of a problem look like, and whose problem it is."""
+
+    num_states: int
+    """Size V of the alphabet; elements are 0..V-1."""
+    length: int
+    """Length L of a sequence, or of the longest where lengths differ."""
+    fingerprint: str
+    """Fingerprint of the oracle that labels these sequences."""
+    shortest: int | None = None
+    """Length of the shortest sequence where lengths differ; None: all have length L."""
+    letters: tuple[str, ...] | None = None
+    """What people write for elements 0..V-1; None: the integers themselves."""
+    wild_type: tuple[int, ...] | None = None
+    """The sequence that limits refer to, where they do not refer to the edited one."""
+    protected: tuple[int, ...] = ()
+    """Positions (from 0) that an edit must leave as they are."""
+    max_edits: int | None = None
+    """Most substitutions (and insertions and deletions, where lengths differ) from `edits_from`."""
+    edits_from: Literal["parent", "wild_type"] = "parent"
+    """What edits are counted from: the sequence that was edited, or the wild type."""
+
+    def __post_init__(self) -> None:
+        """Lists, as JSON has them, become tuples."""
+        for name in ("letters", "wild_type", "protected"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(value))
+
+    @property
+    def fixed_length(self) -> bool:
+        """Whether all sequences have the same length."""
+        return self.shortest is None or self.shortest == self.length
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The letters, or the integers."""
+        return Alphabet.of(self.num_states if self.letters is None else self.letters)
+
+    def describe(self) -> str:
+        """`V 32, L 32`, or `V 20, L 8-12`."""
+        lengths = f"{self.length}" if self.fixed_length else f"{self.shortest}-{self.length}"
+        return f"V {self.num_states}, L {lengths}"
