@@ -30,6 +30,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "oracle": ("llome.stages.seed", "draw_oracle", "draw a benchmark function from its YAML, once, into oracle.json"),
     "count": ("llome.stages.count", "count", "count the feasible and the optimal sequences of a function, exactly"),
     "seed": ("llome.stages.seed", "seed", "label the first sequences with the genetic algorithm, or carry it on"),
+    "import": (
+        "llome.stages.exchange",
+        "import_table",
+        "start from labelled sequences of your own: CSV, Parquet, FASTA",
+    ),
     "base": ("llome.stages.base", "base", "make the starting policy"),
     "train": ("llome.stages.train", "train", "train a policy on labelled tables (train fit --config ...)"),
     "grid": ("llome.stages.search", "write_point", "write one point of a hyperparameter search for `llome train`"),
@@ -41,6 +46,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "gather": ("llome.stages.gather", "gather", "join the parts that refine --shard or label --shard wrote"),
     "summarize": ("llome.stages.summarize", "summarize", "count and average one round into summary.json"),
     "analyze": ("llome.stages.analyze", "analyze", "score what was proposed and not labelled, for figures alone"),
+    "export": ("llome.stages.exchange", "export", "write a table for people: CSV, Parquet or FASTA, best first"),
     "plan": (
         "llome.stages.plan",
         "plan",

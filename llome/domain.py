@@ -27,7 +27,7 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Alphabet:
-    """The letters of elements 0..V-1. Letters of one character are written together, longer ones with blanks between."""
+    """The letters of elements 0..V-1. Letters of one character are written together, longer ones and integers with blanks between."""
 
     letters: tuple[str, ...]
 
@@ -54,8 +54,9 @@ class Alphabet:
 
     @property
     def separator(self) -> str:
-        """What stands between two letters of a text."""
-        return "" if all(len(letter) == 1 for letter in self.letters) else " "
+        """What stands between two letters of a text: a blank where one is longer, or all are digits and would look like a number."""
+        together = all(len(letter) == 1 for letter in self.letters) and not all(map(str.isdigit, self.letters))
+        return "" if together else " "
 
     def decode(self, sequences: np.ndarray) -> list[str]:
         """(N, L) integers, `PAD` after an end -> N texts."""
@@ -67,7 +68,8 @@ class Alphabet:
         return characters.view(f"U{sequences.shape[1]}")[:, 0].tolist()
 
     def encode(self, text: str) -> list[int]:
-        """The integers of a text. Raises ConfigError, naming the letter that the alphabet lacks."""
+        """The integers of a text, in small letters too where the alphabet has none. Raises ConfigError, naming the letter it lacks."""
+        text = text.upper() if all(letter == letter.upper() for letter in self.letters) else text
         number = {letter: i for i, letter in enumerate(self.letters)}
         letters = text.split() if self.separator else text
         try:
@@ -92,6 +94,8 @@ class Domain:
     """Length of the shortest sequence where lengths differ; None: all have length L."""
     letters: tuple[str, ...] | None = None
     """What people write for elements 0..V-1; None: the integers themselves."""
+    maximize: bool = True
+    """Whether people's scores are higher where better, as they are in all tables here; False: theirs are the negated ones."""
     wild_type: tuple[int, ...] | None = None
     """The sequence that limits refer to, where they do not refer to the edited one."""
     protected: tuple[int, ...] = ()

@@ -24,7 +24,7 @@ from llome.variants import expand_variants
 
 POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
-FILES = ("oracle", "seed", "base", "refine", "filter", "surrogate", "strategy")
+FILES = ("oracle", "base", "refine", "filter", "surrogate", "strategy")
 """Keys that name one file."""
 _LATER = (
     "variant",
@@ -49,7 +49,7 @@ class Experiment:
     name: str
     variant: str | None = None
     oracle: str
-    seed: str
+    seed: str | dict[str, str]
     base: str | None = None
     train: dict[str, str] = field(default_factory=dict)
     values: dict[str, str] = field(default_factory=dict)
@@ -81,14 +81,24 @@ class Experiment:
         return [paths.schedule_history(schedule) for schedule in self.schedules]
 
     @property
+    def seed_file(self) -> str:
+        """The YAML of the genetic algorithm, or the table of labelled sequences that takes its place."""
+        return self.seed if isinstance(self.seed, str) else self.seed["table"]
+
+    @property
+    def genetic(self) -> bool:
+        """Whether the genetic algorithm makes the seed."""
+        return isinstance(self.seed, str)
+
+    @property
     def seed_rounds(self) -> int:
         """Rounds of the genetic algorithm that make the seed."""
-        return _setting(self.seed, "rounds")
+        return _setting(self.seed_file, "rounds")
 
     @property
     def population(self) -> int:
         """Evaluations of one round of the genetic algorithm."""
-        return _setting(self.seed, "population")
+        return _setting(self.seed_file, "population")
 
     @property
     def batch(self) -> int:
@@ -216,6 +226,10 @@ def _check_policy(experiment: Experiment, where: str) -> None:
                 f"{where}: {key}: schedules is empty, so the genetic algorithm runs alone and no policy is trained;"
                 f" leave {key} out (in a variant: {key}: null)"
             )
+    if not experiment.genetic:
+        raise ConfigError(
+            f"{where}: schedules is empty and the seed is a table, so nothing would be run; name a schedule"
+        )
     if experiment.baseline is None:
         raise ConfigError(
             f"{where}: the key 'baseline' is missing: schedules is empty, so nothing else says how far the genetic"
@@ -262,7 +276,8 @@ def _check_schedules(experiment: Experiment, where: str) -> None:
 
 
 def _files(experiment: Experiment) -> list[tuple[str, str]]:
-    named = [(key, getattr(experiment, key)) for key in FILES]
+    named = [("seed" if experiment.genetic else "seed.table", experiment.seed_file)]
+    named += [(key, getattr(experiment, key)) for key in FILES]
     for key, entries in (
         ("train", experiment.train),
         ("values", experiment.values),
@@ -279,6 +294,15 @@ def _nearest_file(file: str) -> str:
 
 
 def _check_budget(experiment: Experiment, where: str) -> None:
+    if experiment.hours is not None and not math.isfinite(experiment.hours):
+        raise ConfigError(f"{where}: hours: {experiment.hours} is no length of time; give a number of hours, or null")
+    if not experiment.genetic:
+        for key in ("baseline", "rivals"):
+            if getattr(experiment, key):
+                raise ConfigError(
+                    f"{where}: {key}: the seed is a table of labels, so no genetic algorithm is run; leave {key} out"
+                )
+        return
     seeds, batch = experiment.seed_rounds * experiment.population, experiment.batch
     if experiment.budget is not None and experiment.budget < seeds + batch:
         raise ConfigError(
@@ -286,8 +310,6 @@ def _check_budget(experiment: Experiment, where: str) -> None:
             f" population in {experiment.seed}) and one batch ({batch}: k in {experiment.filter});"
             f" give at least {seeds + batch}, or null"
         )
-    if experiment.hours is not None and not math.isfinite(experiment.hours):
-        raise ConfigError(f"{where}: hours: {experiment.hours} is no length of time; give a number of hours, or null")
     if experiment.baseline is not None and experiment.baseline < seeds:
         raise ConfigError(
             f"{where}: baseline: {experiment.baseline} counted evaluations are fewer than the seeds that it carries on"

@@ -293,6 +293,11 @@ def row_keys(sequences: np.ndarray) -> np.ndarray:
     return rows.view(np.dtype((np.void, rows.shape[1] * 2))).reshape(-1)
 
 
+def lowest_value(scores: np.ndarray) -> float:
+    """What an infeasible sequence counts as: 0 (below Eq. 9), or the lowest of the (N,) scores, should that lie below 0."""
+    return float(scores[np.isfinite(scores)].min(initial=0.0))
+
+
 def best_rows(score: np.ndarray, query: np.ndarray, count: int) -> np.ndarray:
     """Rows of the `count` best scores, best first; equal ones in the order of their labelling."""
     return np.lexsort((query, -score))[:count]

@@ -1,9 +1,9 @@
-"""The genetic algorithm: a replicate's first labels, the baseline that carries it on, and its rivals, run from scratch with other settings."""
+"""A replicate's first labels, by the genetic algorithm or given; the baseline that carries it on, and its rivals, run from scratch."""
 
 
 rule seed:
     input:
-        config=setting("seed"),
+        config=seed_settings,
         oracle=LAYOUT.oracle,
     output:
         SEED / "labeled.parquet",
@@ -25,9 +25,31 @@ rule seed:
         " --random_seed {params.seed} > {log:q} 2>&1"
 
 
+# Labels that somebody has, in the genetic algorithm's place.
+rule given:
+    input:
+        oracle=LAYOUT.oracle,
+        table=given_table,
+    output:
+        SEED / "labeled.parquet",
+    log:
+        SEED / "logs" / "import.log",
+    benchmark:
+        SEED / "benchmarks" / "seed.tsv"
+    resources:
+        mem_mb=memory("import"),
+        runtime=minutes("import"),
+    params:
+        columns=given_columns,
+    message:
+        told("r{wildcards.rep} seed: taking over the labels of {input.table}")
+    shell:
+        "llome import --oracle {input.oracle:q} --table {input.table:q}{params.columns} --out {output:q} > {log:q} 2>&1"
+
+
 rule baseline:
     input:
-        config=setting("seed"),
+        config=seed_settings,
         oracle=LAYOUT.oracle,
         labeled=SEED / "labeled.parquet",
         population=SEED / "population.json",

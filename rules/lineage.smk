@@ -57,6 +57,24 @@ def setting(key):
     return lambda wc: getattr(EXPERIMENTS[wc.run], key)
 
 
+def seed_settings(wc):
+    """The YAML of the genetic algorithm, or what a run without one lacks: a file that no rule makes."""
+    experiment = EXPERIMENTS[wc.run]
+    return experiment.seed_file if experiment.genetic else LAYOUTS[wc.run].root / "no-genetic-algorithm.yaml"
+
+
+def given_table(wc):
+    experiment = EXPERIMENTS[wc.run]
+    return LAYOUTS[wc.run].root / "no-table-given" if experiment.genetic else experiment.seed_file
+
+
+def given_columns(wc):
+    """The columns of the given table, where they have names of their own."""
+    seed = EXPERIMENTS[wc.run].seed
+    named = {} if isinstance(seed, str) else {key: name for key, name in seed.items() if key != "table"}
+    return "".join(f" --{key} {shlex.quote(name)}" for key, name in named.items())
+
+
 def part(stage, file, number=None):
     """Where one of the jobs that share a stage's rows puts what one job would put into `file`: that, where there is one job."""
     count = SHARDS.get(stage, 1)
@@ -184,6 +202,6 @@ def report_inputs(wc):
     return {
         "experiment": layout.root / "experiment.yaml",
         "chains": [folder / "chains" / f"{history}.txt" for folder in folders for history in experiment.histories],
-        "ga": [folder / "ga" / "labeled.parquet" for folder in folders],
+        "ga": [folder / "ga" / "labeled.parquet" for folder in folders if experiment.genetic],
         "rivals": [folder / paths.rival(name) / "labeled.parquet" for folder in folders for name in experiment.rivals],
     }

@@ -20,7 +20,12 @@ def test_named_and_listed_alphabets() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "text", "sequence"),
-    [("dna", "GATTACA", [2, 0, 3, 3, 0, 1, 0]), (32, "31 0 7", [31, 0, 7]), (["Ala", "Cys"], "Cys Ala Cys", [1, 0, 1])],
+    [
+        ("dna", "GATTACA", [2, 0, 3, 3, 0, 1, 0]),
+        (32, "31 0 7", [31, 0, 7]),
+        (["Ala", "Cys"], "Cys Ala Cys", [1, 0, 1]),
+        (8, "7 0", [7, 0]),
+    ],
 )
 def test_text_and_back(setting: str | int | list[str], text: str, sequence: list[int]) -> None:
     alphabet = Alphabet.of(setting)

@@ -295,3 +295,19 @@ def test_values_need_an_objective_of_their_own(root, monkeypatch):
         check_experiment(settings | {"values": {"marge": file}}, "x.yaml")
     with pytest.raises(ConfigError, match=r"values\.control: there is no file configs/values/contrl\.yaml"):
         check_experiment(settings | {"values": {"control": "configs/values/contrl.yaml"}}, "x.yaml")
+
+
+def test_labels_of_ones_own_in_place_of_the_genetic_algorithm(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("sequence,score\n")
+    seed = {"table": str(table), "score_column": "dG"}
+    experiment = check_experiment(changed(seed=seed, budget=None), "x")
+    assert (experiment.genetic, experiment.seed_file) == (False, str(table))
+    assert check_experiment(experiment.as_dict(), "x") == experiment
+    for key, value in (("baseline", 100), ("rivals", {"tuned": "configs/seed/tiny.yaml"})):
+        with pytest.raises(ConfigError, match=rf"x: {key}: the seed is a table of labels"):
+            check_experiment(changed(seed=seed, budget=None, **{key: value}), "x")
+    with pytest.raises(ConfigError, match=r"seed\.table: there is no file .*absent\.csv"):
+        check_experiment(changed(seed={"table": str(tmp_path / "absent.csv")}, budget=None), "x")
+    with pytest.raises(ConfigError, match=r"seed: unknown key 'tabel', did you mean 'table'"):
+        check_experiment(changed(seed={"tabel": str(table)}, budget=None), "x")

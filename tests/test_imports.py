@@ -17,8 +17,8 @@ import pytest
 from llome.cli import STAGES
 
 PACKAGE = Path(__file__).parent.parent / "llome"
-MAY_SEE_THE_ORACLE = ("seed", "label", "analyze", "summarize", "report", "count")
-"""Three call it, two read what was answered, and count reads its drawn arrays; nothing that trains or refines is among them."""
+MAY_SEE_THE_ORACLE = ("seed", "label", "analyze", "summarize", "report", "count", "exchange")
+"""Three call it, two read what was answered, count reads its drawn arrays and exchange its alphabet; nothing that trains or refines is among them."""
 
 
 def imports_of(file: Path) -> set[str]:

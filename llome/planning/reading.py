@@ -12,6 +12,7 @@ from typing import Any
 
 from llome import paths
 from llome.errors import ConfigError
+from llome.exchange import read_columns
 from llome.experiment import Experiment
 from llome.planning.memory import Training, precision_of
 from llome.planning.shapes import Shape
@@ -130,12 +131,19 @@ def read_refining(file: str) -> RefiningPlan:
 
 def labels_of_rounds(experiment: Experiment) -> dict[str, int]:
     """Labels that each round of the experiment trains on, at most, by its history; rounds that schedules share are one."""
-    seeds, found = experiment.seed_rounds * experiment.population, {}
+    seeds, found = _seeds(experiment), {}
     for schedule in experiment.histories:
         for number, history in enumerate(paths.lineage(schedule)):
             last = seeds if number == 0 else experiment.batch
             found[history] = seeds + number * experiment.batch if experiment.train_on == "all" else last
     return found
+
+
+def _seeds(experiment: Experiment) -> int:
+    """Labels before the first round."""
+    if experiment.genetic:
+        return experiment.seed_rounds * experiment.population
+    return len(read_columns(experiment.seed_file, [])[0])
 
 
 def _devices(trainer: Mapping[str, Any], file: str) -> tuple[int, bool]:

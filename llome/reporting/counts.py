@@ -41,7 +41,7 @@ def count_labels(tables: list[Labeled], optimum: float | None) -> dict[str, Any]
         "best": best,
         "best_of_round": _best(last.score),
         "mean": mean,
-        "regret": None if optimum is None else optimum - (best or 0.0),
+        "regret": None if optimum is None or (best is None and optimum <= 0) else optimum - (best or 0.0),
         "mean_regret": None if optimum is None or mean is None else optimum - mean,
         "se_regret": None if optimum is None else error,
         "labeled": len(last),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llome.tables import Labeled
+from llome.tables import Labeled, lowest_value
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Band:
 
 
 def zero_infeasible(scores: np.ndarray) -> np.ndarray:
-    """Scores with 0 in place of -inf (below Eq. 9)."""
-    return np.where(np.isneginf(scores), 0.0, scores)
+    """Scores with 0 in place of -inf (below Eq. 9), or with the lowest score there is, should that lie below 0."""
+    return np.where(np.isneginf(scores), lowest_value(scores), scores)
 
 
 def mean_and_error(values: np.ndarray) -> tuple[float | None, float | None]:

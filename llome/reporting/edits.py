@@ -26,7 +26,8 @@ def rewards(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     Returns:
         (N,) rewards, 0 or more.
     """
-    return np.maximum(zero_infeasible(after) - zero_infeasible(before), 0.0)
+    both = zero_infeasible(np.concatenate([before, after]))
+    return np.maximum(both[len(before) :] - both[: len(before)], 0.0)
 
 
 def original_scores(

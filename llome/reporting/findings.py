@@ -16,6 +16,8 @@ from llome.reporting.runs import Chain, Run
 from llome.seconds import chain_seconds
 
 GENETIC = "GA"
+GIVEN = "labels given"
+"""What stands in the genetic algorithm's place where a run starts from labels that somebody had."""
 UNKNOWN = "\u2013"
 """In place of a number that nobody knows (yet)."""
 
@@ -91,7 +93,7 @@ def rival_label(name: str) -> str:
 
 def build_methods(run: Run) -> list[Method]:
     """The genetic algorithm, its rivals and the schedules, in the experiment's order; those that have labels."""
-    methods = [Method(GENETIC, 0, run.genetics())]
+    methods = [Method(GENETIC if run.genetic else GIVEN, 0, run.genetics())]
     methods += [Method(rival_label(name), -i, run.rival_chains(name)) for i, name in enumerate(run.rivals, start=1)]
     methods += [Method(schedule_label(s), i, run.chains(s)) for i, s in enumerate(run.schedules, start=1)]
     return [method for method in methods if method.chains]
@@ -106,7 +108,7 @@ def build_rows(run: Run) -> list[Row]:
             rival = [score_at(genetic.get(c.replicate), c.spent) for c in method.chains]
             rows.append(_row(run, method.label, method.chains, _progress(method.chains), rival))
         else:
-            only = method.colour == 0 and not any(r.ga is not None for r in run.replicates)
+            only = run.genetic and method.colour == 0 and not any(r.ga is not None for r in run.replicates)
             others.append(_row(run, method.label + " (seeds only)" * only, method.chains, "", None))
     return rows + others
 
@@ -193,6 +195,8 @@ def best_schedule(run: Run) -> str | None:
 def headline(run: Run) -> list[str]:
     """What was found and at what cost, in sentences: the best schedule against the genetic algorithm."""
     rows = {row.label: row for row in build_rows(run)}
+    if not run.genetic:
+        return _against_given(run, rows)
     genetic = next(row for label, row in rows.items() if label.startswith(GENETIC))
     ga = f"{_score(genetic)} after {_count(genetic)}"
     schedule = best_schedule(run)
@@ -224,6 +228,21 @@ def headline(run: Run) -> list[str]:
     if row.seconds and genetic.seconds:
         sentences.append(f"It took {_time(row.seconds.mean)}, the genetic algorithm {_time(genetic.seconds.mean)}.")
     return sentences
+
+
+def _against_given(run: Run, rows: dict[str, Row]) -> list[str]:
+    """What was found beyond the labels that the run was given, in sentences."""
+    given, schedule = rows[GIVEN], best_schedule(run)
+    sense = [] if run.domain.maximize else ["Scores are the negated ones of the problem: higher is better here."]
+    had = f"the best of the {_count(given)} labels given has {_score(given)}"
+    if schedule is None:
+        return [f"No round of LLOME has been labelled yet; {had}.", *sense]
+    row = rows[schedule_label(schedule)]
+    mean = f", in the mean of {row.replicates} replicates," if row.replicates > 1 else ""
+    return [
+        f"{row.label} has a best score of {_score(row)}{mean} after {_count(row)} counted evaluations; {had}.",
+        *sense,
+    ]
 
 
 def _against_rivals(run: Run, schedule: str) -> list[str]:

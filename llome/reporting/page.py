@@ -108,9 +108,14 @@ def _result_note(run: Run) -> str:
     rows = build_rows(run)
     shared = ", ".join(f"{n:,}" for n in sorted({r.seed.meta.spent for r in run.replicates}))
     text = (
-        f"All counts include the {shared} counted evaluations of the seeds, which every method shares, and the GA's repeats;"
-        " LLOME labels no sequence twice. “GA's regret then”: the genetic algorithm's at the same counted evaluations."
-        " Feasible: share of the evaluations after the seeds. Unique: share of what was generated in a round (GA: in a generation)"
+        f"All counts include the {shared} counted evaluations of the seeds, which every method shares"
+        + (
+            ", and the GA's repeats; LLOME labels no sequence twice. “GA's regret then”: the genetic algorithm's at the same"
+            " counted evaluations."
+            if run.genetic
+            else ": labels that the run was given."
+        )
+        + " Feasible: share of the evaluations after the seeds. Unique: share of what was generated in a round (GA: in a generation)"
         " after the seeds, in the mean of the rounds. Mean and max reward: the gain of the labelled edits in score over the"
         " sequences that their trajectories started from, 0 where there is none. Seconds: all stages of a replicate, the seeds"
         " included."

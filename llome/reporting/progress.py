@@ -35,7 +35,8 @@ def build_plots(run: Run) -> list[Plot]:
         else "an infeasible sequence counts as score 0"
     )
     counted, distinct = "counted oracle evaluations", "distinct sequences evaluated"
-    shared = f"the first {counted_end:,.0f} are the genetic algorithm's seeds, shared by all"
+    whose = "the genetic algorithm's seeds" if run.genetic else "labels that the run was given"
+    shared = f"the first {counted_end:,.0f} are {whose}, shared by all"
     reward = (
         "its gain in score over the sequence that its trajectory started from, 0 where there is none (infeasible: score 0)."
         " LLOME only: the genetic algorithm does not edit one original"

@@ -155,6 +155,8 @@ class Run:
     """What has not been run, in words."""
     rivals: list[str] = field(default_factory=list)
     """Names of the other genetic algorithms."""
+    genetic: bool = True
+    """Whether a genetic algorithm made the seeds; otherwise they were labels that somebody had."""
 
     def chains(self, schedule: str) -> list[Chain]:
         """The chain of `schedule` in every replicate that has labels of it."""

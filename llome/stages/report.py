@@ -68,12 +68,17 @@ def _report_one(experiment: Path, results: Path) -> None:
     settings = load_experiment(experiment)
     layout = paths.Layout(results, settings.name, settings.variant)
     run = read_run(
-        layout, settings.histories, settings.replicates, ends_with=settings.ends_with, rivals=list(settings.rivals)
+        layout,
+        settings.histories,
+        settings.replicates,
+        ends_with=settings.ends_with,
+        rivals=list(settings.rivals),
+        genetic=settings.genetic,
     )
     files = [
         str(experiment),
         settings.oracle,
-        settings.seed,
+        *([settings.seed_file] if settings.genetic else []),
         settings.base,
         *settings.train.values(),
         *settings.values.values(),
@@ -92,7 +97,7 @@ def _report_one(experiment: Path, results: Path) -> None:
     analyses = read_analyses(run) if settings.analyze else {}
     unanalysed = not_analysed(run, analyses) if settings.analyze else []
     # candidates that were evolved on a surrogate are none of the paper's methods
-    claims = check_claims(run, analyses) if settings.surrogate is None else ([], [])
+    claims = check_claims(run, analyses) if settings.surrogate is None and settings.genetic else ([], [])
     stopped = out_of_hours(run, settings.hours)
     plots = build_plots(run) + build_multistage_plots(run) + build_analysis_plots(run, analyses)
     page = render(settings.run, run, plots, texts, searches, unanalysed, claims, stopped)

@@ -14,6 +14,7 @@ from llome.losses.importance import Average, Weights, normaliser, reference_term
 from llome.losses.rewards import Reward, edit_rewards
 from llome.modules.base.lora import LoRA
 from llome.modules.base.reference import ReferenceModule
+from llome.tables import lowest_value
 
 
 class WeightedModule(ReferenceModule):
@@ -88,7 +89,7 @@ class WeightedModule(ReferenceModule):
         """Reference and reward of every example."""
         super().on_fit_start()
         data = self.trainer.datamodule  # type: ignore[attr-defined]
-        scores = torch.from_numpy(data.scores)
+        scores = torch.from_numpy(data.scores).clamp(min=lowest_value(data.scores))  # an infeasible one too has a value
         source, target = (scores[rows] for rows in (data.examples.sources, data.examples.targets[:, 0]))
         self.rewards = edit_rewards(source, target, reward=self.reward).to(self.reference)
 
