@@ -81,7 +81,7 @@ def main(args: list[str] | None = None) -> int:
         if args[0] not in STAGES:
             raise ConfigError(f"there is no stage {args[0]!r}{_nearest(args[0], STAGES)}; `llome --help` lists them")
         name = f"llome {args[0]}"
-        return _run(args[0], args[1:])
+        return run_stage(args[0], args[1:])
     except LlomeError as err:
         if debug:
             traceback.print_exc()
@@ -131,7 +131,8 @@ def _function(stage: str) -> Callable[..., None]:
     return getattr(importlib.import_module(module), function)
 
 
-def _run(stage: str, args: list[str]) -> int:
+def run_stage(stage: str, args: list[str]) -> int:
+    """Run a stage on its arguments in this process; what it raises leaves as it is. Returns 0."""
     _follow(os.environ.get("LLOME_WORKFLOW_PID"))
     function = _function(stage)
     if stage == "train":

@@ -304,7 +304,7 @@ def test_labels_of_ones_own_in_place_of_the_genetic_algorithm(tmp_path: Path) ->
     experiment = check_experiment(changed(seed=seed, budget=None), "x")
     assert (experiment.genetic, experiment.seed_file) == (False, str(table))
     assert check_experiment(experiment.as_dict(), "x") == experiment
-    for key, value in (("baseline", 100), ("rivals", {"tuned": "configs/seed/tiny.yaml"})):
+    for key, value in (("baseline", 100), ("rivals", {"tuned": "seed.yaml"})):
         with pytest.raises(ConfigError, match=rf"x: {key}: the seed is a table of labels"):
             check_experiment(changed(seed=seed, budget=None, **{key: value}), "x")
     with pytest.raises(ConfigError, match=r"seed\.table: there is no file .*absent\.csv"):

@@ -18,7 +18,7 @@ from llome.cli import STAGES
 
 PACKAGE = Path(__file__).parent.parent / "llome"
 MAY_SEE_THE_ORACLE = ("seed", "label", "analyze", "summarize", "report", "count", "exchange")
-"""Three call it, two read what was answered, count reads its drawn arrays and exchange its alphabet; nothing that trains or refines is among them."""
+"""Three call it, two read what was answered, count reads its arrays, exchange its alphabet; nothing that trains or refines does."""
 
 
 def imports_of(file: Path) -> set[str]:
