@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from llome.provenance import hash_file
-from tests.workflow.conftest import Clone
+
+from .conftest import Clone
 
 LOOP = """
 import sys
