@@ -209,6 +209,52 @@ def test_claims_on_what_was_analysed(experiment: Path) -> None:
     assert falling == ("above a likelihood of 0.7 the mean reward changes by -0.1000 a bin of 0.1", "yes")
 
 
+def test_calibration_of_schedules_that_switch(experiment: Path) -> None:
+    settings = yaml.safe_load(experiment.read_text())
+    settings["schedules"] = [[{"sft": 3}], [{"sft": 1}, {"marge": 2}], [{"sft": 2}, {"marge": 1}]]
+    experiment.write_text(yaml.safe_dump(settings))
+    for rep in (0, 1):
+        before = [*SEED[rep], *LABELS["sft1"][rep], *LABELS["sft2"][rep]]
+        for history in ("sft2-marge1", "sft3"):
+            write_round(Path(f"results/pencil/r{rep}/{history}"), history, [0.25, 0.25, 0.25], before, (0.0, 0.0))
+    correlations = {"sft1": 0.0, "sft1-marge1": 0.5, "sft2": 0.25, "sft2-marge1": 0.5, "sft3": None}
+    analyses = {
+        (rep, history): {**analysis([0.5, 0.5], 0.5, 0.5, 0.5, 0.2), "rank_correlation": value}
+        for rep in (0, 1)
+        for history, value in correlations.items()
+    }
+    # replicate 1 found the optimum in sft1-marge1; sft1-marge2 of replicate 0 has .75
+    analyses[0, "sft1-marge2"] = {**analysis([0.5, 0.5], 0.5, 0.5, 0.5, 0.2), "rank_correlation": 0.75}
+    (finding,) = (f for f in check_claims(run_of(experiment), analyses)[0] if f.source == "Fig. 8b")
+    # i = 1: (0 + .5 + .75) / 3 = .4167 and (0 + .5) / 2 = .25, mean .33; i = 2: (0 + .25 + .5) / 3 = .25; sft3: (0 + .25) / 2 = .125
+    told = "LLOME sft1-marge2 0.33; LLOME sft2-marge1 0.25; LLOME sft3 0.12"
+    assert finding.seen == f"rank correlation of likelihood and score: {told}"
+    # .1667 and 0: mean .083, standard error .083
+    assert (finding.agrees, finding.reason) == ("undecided", "within two standard errors in 2 replicates")
+
+
+def test_marge_against_reinforce(experiment: Path) -> None:
+    settings = yaml.safe_load(experiment.read_text())
+    Path("reinforce.yaml").write_text("\n")
+    settings["train"]["reinforce"] = "reinforce.yaml"
+    settings["schedules"] = [[{"sft": 1}, {"marge": 2}], [{"sft": 1}, {"reinforce": 2}]]
+    experiment.write_text(yaml.safe_dump(settings))
+    for rep, scores in ((0, [0.25, 0.5, 0.0]), (1, [0.5, 0.25, 0.75])):
+        before = [*SEED[rep], *LABELS["sft1"][rep]]
+        for history in ("sft1-reinforce1", "sft1-reinforce2"):
+            write_round(Path(f"results/pencil/r{rep}/{history}"), history, scores, before, (0.0, 0.0))
+    found = {f.paper: (f.seen, f.agrees) for f in check_claims(run_of(experiment), {})[0] if f.source == "Fig. 9"}
+    # in the end: marge .25 and 0, reinforce .5 and .25
+    seen, agrees = found["LLOME-MargE reaches a lower minimum regret than LLOME-REINFORCE"]
+    assert "LLOME sft1-marge2 0.125" in seen
+    assert "LLOME sft1-reinforce2 0.375" in seen
+    assert agrees == "yes"
+    assert found["LLOME-REINFORCE does not find the optimum"] == (
+        "LLOME sft1-reinforce2 found the optimum in 0 of 2",
+        "yes",
+    )
+
+
 def test_every_claim_says_where_it_stands_in_the_paper() -> None:
     assert all(claim.source.startswith("Fig. ") and claim.needs for claim in CLAIMS)
     assert len({claim.paper for claim in CLAIMS}) == len(CLAIMS)
