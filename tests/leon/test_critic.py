@@ -1,0 +1,81 @@
+"""The source critic against distances that are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from llome.errors import ConfigError, DivergedError
+from llome.leon.critic import CriticSettings, fit_critic
+
+SLOPES = ("clip", "penalty")
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize(("dimensions", "shift"), [(1, 1.0), (8, 2.0)])
+def test_two_gaussians_of_one_covariance(slope: str, dimensions: int, shift: float) -> None:
+    """W1 is the distance of their means."""
+    rng = np.random.default_rng(5)
+    source, proposals = rng.normal(size=(2, 3000, dimensions))
+    proposals[:, 0] += shift
+    critic = fit_critic(source, proposals, CriticSettings(slope=slope), random_seed=3)
+    assert critic.distance(source, proposals) == pytest.approx(shift, rel=0.15)
+    assert critic.distance(proposals, source) == -critic.distance(source, proposals)
+    # designs like the known ones have more of it, and it changes by no more than a unit a unit
+    points = np.linspace(-2, 2 + shift, 50)[:, None] * np.eye(dimensions)[:1]
+    values = critic.score(points)
+    assert (np.diff(values) < 0.02).all()
+    assert (np.abs(np.diff(values)) <= np.diff(points[:, 0]) * 1.02).all()
+
+
+@pytest.mark.parametrize(("settings", "share"), [({}, 0.25), ({"slope": "penalty"}, 0.15)])
+def test_two_discrete_distributions(settings: dict[str, Any], share: float) -> None:
+    """W1 from the transport problem, solved as a linear programme."""
+    from scipy.optimize import linprog
+
+    rng = np.random.default_rng(11)
+    places = rng.normal(size=(6, 3)), rng.normal(size=(5, 3))
+    masses = rng.dirichlet(np.ones(6)), rng.dirichlet(np.ones(5))
+    costs = np.linalg.norm(places[0][:, None] - places[1][None], axis=2)
+    sums = np.concatenate([np.kron(np.eye(6), np.ones(5)), np.kron(np.ones(6), np.eye(5))])
+    exact = linprog(costs.ravel(), A_eq=sums, b_eq=np.concatenate(masses)).fun
+    source, proposals = (p[rng.choice(len(p), 4000, p=m)] for p, m in zip(places, masses, strict=True))
+    found = fit_critic(source, proposals, CriticSettings(**settings), random_seed=0).distance(source, proposals)
+    assert found == pytest.approx(exact, rel=share)
+    assert found < 1.05 * exact  # a bounded slope cannot see more than there is
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_one_distribution_twice(slope: str) -> None:
+    source, proposals = np.random.default_rng(0).normal(size=(2, 3000, 2))
+    assert (
+        abs(fit_critic(source, proposals, CriticSettings(slope=slope), random_seed=1).distance(source, proposals))
+        < 0.12
+    )
+
+
+def test_the_same_seed_gives_the_same_critic() -> None:
+    source, proposals = np.random.default_rng(0).normal(size=(2, 100, 3))
+    settings = CriticSettings(steps=20)
+    one, other, third = (fit_critic(source, proposals, settings, random_seed=seed).score(source) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, other)
+    assert (one != third).any()
+
+
+def test_what_it_refuses() -> None:
+    some = np.zeros((4, 2))
+    with pytest.raises(ConfigError, match="4 known and 0 proposed"):
+        fit_critic(some, some[:0], CriticSettings(), random_seed=0)
+    with pytest.raises(ConfigError, match="give the same"):
+        fit_critic(some, np.zeros((4, 3)), CriticSettings(), random_seed=0)
+    with pytest.raises(ConfigError, match=r"critic\.clip is 0"):
+        CriticSettings(clip=0)
+    with pytest.raises(DivergedError, match="has diverged; lower"):
+        fit_critic(some, some + 1, CriticSettings(steps=3, learning_rate=1e30, slope="penalty"), random_seed=0)
+
+
+def test_equal_designs_on_both_sides() -> None:
+    some = np.ones((10, 2))
+    assert fit_critic(some, some, CriticSettings(steps=5), random_seed=0).distance(some, some) == 0
