@@ -111,7 +111,7 @@ class PropEnDataModule(LightningDataModule):
             self.examples, self.sequences, self.val_fraction, random_seed=self.random_seed
         )
         tokenizer = AutoTokenizer.from_pretrained(self.parent)
-        self.codec = SequenceCodec(tokenizer, domain.num_states, domain.length)
+        self.codec = SequenceCodec(tokenizer, domain)
         self.table = TokenTable(self.examples, self.sequences, self.codec)
         self._ready = True
 
