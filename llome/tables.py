@@ -94,11 +94,12 @@ class Table:
         values, domain = self.columns[column], self.meta.domain
         if values.ndim != 2 or values.shape[1] != domain.length:
             raise TableError(f"{where}: {column} has shape {values.shape}, expected (N, {domain.length})")
-        inside = np.ones(values.shape, dtype=bool)
+        outside = (values < 0) | (values >= domain.num_states)
         if not domain.fixed_length:
-            lengths = (values >= 0).sum(axis=1)  # of rows whose end is all padding, as is checked next
-            inside = np.arange(domain.length) < np.maximum(lengths, domain.least)[:, None]
-        bad = np.where(inside, (values < 0) | (values >= domain.num_states), values != PAD).any(axis=1)
+            lengths = (values >= 0).sum(axis=1)
+            ended = np.arange(domain.length) >= np.maximum(lengths, domain.least)[:, None]
+            outside = np.where(ended, values != PAD, outside)
+        bad = outside.any(axis=1)
         if parsed is not None:
             bad &= parsed
         if bad.any():
@@ -332,11 +333,17 @@ def same_problem(tables: Sequence[tuple[str, Meta]]) -> Domain:
 
 
 def _to_lists(values: np.ndarray, parsed: np.ndarray | None) -> pa.ListArray:
-    inside = values >= 0
+    lengths = np.full(len(values), values.shape[1], dtype=np.int32)
     if parsed is not None:
-        inside &= parsed[:, None]
-    offsets = np.concatenate([[0], np.cumsum(inside.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[inside].astype(np.int16)))
+        lengths[~parsed] = 0
+        values = values[parsed]
+    if (padding := values < 0).any():
+        lengths[slice(None) if parsed is None else parsed] -= padding.sum(axis=1, dtype=np.int32)
+        values = values[~padding]
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), pa.array(np.ascontiguousarray(values, dtype=np.int16).reshape(-1))
+    )
 
 
 def _from_lists(column: pa.ListArray, domain: Domain, empty_allowed: bool, where: str) -> np.ndarray:
@@ -350,5 +357,8 @@ def _from_lists(column: pa.ListArray, domain: Domain, empty_allowed: bool, where
     if (elements < 0).any():  # on disk nothing stands after an end
         raise TableError(f"{where}: the element {int(elements.min())} is outside 0..{domain.num_states - 1}")
     values = np.full((len(column), domain.length), PAD, dtype=np.int16)
-    values[np.arange(domain.length) < lengths[:, None]] = elements
+    if domain.fixed_length:
+        values[lengths > 0] = elements.reshape(-1, domain.length)
+    else:
+        values[np.arange(domain.length) < lengths[:, None]] = elements
     return values

@@ -5,9 +5,9 @@ break ties differently share less than half of their pairs. The rule here is sta
 permutation, each row i a seeded offset, and among equally distant sequences j the row takes those of the lowest
 (rank_j - offset_i) mod N: every row starts at another place of the same ring, so no sequence is everyone's favourite.
 
-For Hamming's distance elements are held as bit planes (bit b of all positions in 64-bit words); two rows differ where any plane differs, and a population
-count gives the distance. That is exact, and several times faster than a product of one-hot matrices. Edit distances are RapidFuzz's
-(llome.distances); those above a stated distance need not be told apart, which spares most of their work.
+For Hamming's distance elements are held as bit planes (bit b of all positions in 64-bit words); two rows differ where any plane differs,
+and a population count gives the distance. That is exact, and several times faster than a product of one-hot matrices. Edit distances
+are RapidFuzz's (llome.distances); those above a stated one need not be told apart, which spares much of their work.
 """
 
 from __future__ import annotations
