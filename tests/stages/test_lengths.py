@@ -173,3 +173,48 @@ def test_a_pretrained_text_policy_is_refused_before_anything_is_written(tmp_path
     assert main(["base", *files, f"--pretrained={text_policy_path}"]) == 2
     assert "leave pretrained out of the YAML" in capsys.readouterr().err
     assert not (tmp_path / "base").exists()
+
+
+def test_a_round_is_summed_up_by_its_edit_distance(run, capsys):
+    """Labels by hand, then what the round's tables come to."""
+    folder, domain = run
+    (folder / "oracle.json").write_text(json.dumps({"fingerprint": domain.fingerprint, "optimum": None}))
+    seed, chosen = Labeled.read(folder / "labeled.parquet"), selected_of(folder)
+    Labeled(
+        meta=Meta(domain, spent=seed.meta.spent + len(chosen)), sequence=chosen.sequence, score=np.ones(len(chosen)),
+        query=seed.meta.spent + np.arange(len(chosen)), round=np.ones(len(chosen), np.int32),
+        origin=np.array(["sft1"] * len(chosen), dtype=object),
+    ).write(folder / "labeled1.parquet")  # fmt: skip
+    files = [f"--oracle={folder}/oracle.json", f"--proposals={folder}/proposals.parquet", f"--model={folder}/model"]
+    files += [
+        f"--labeled=[{folder}/labeled.parquet,{folder}/labeled1.parquet]",
+        f"--selected={folder}/selected.parquet",
+    ]
+    assert main(["summarize", "--history=sft1", *files, f"--out={folder}/summary.json"]) == 0
+    summary, table = json.loads((folder / "summary.json").read_text()), Proposals.read(folder / "proposals.parquet")
+    pairs = [(plain(a), plain(b)) for a, b in zip(table.sequence, table.source, strict=True)]
+    expected = np.mean([edit_distance(a, b) / max(len(a), len(b)) for a, b in pairs])
+    if domain.fixed_length:
+        assert "mean_edit_distance" not in summary
+        assert summary["mean_hamming"] == pytest.approx((table.sequence != table.source).mean())
+    else:
+        assert "mean_hamming" not in summary
+        assert summary["mean_edit_distance"] == pytest.approx(expected)
+    assert (summary["novel"], summary["selected"]) == (count_novel(table, seed), len(chosen))
+    refined = [
+        "refine",
+        f"--model={folder}/model",
+        f"--labeled=[{folder}/labeled.parquet]",
+        "--device=cpu",
+        "--num_seeds=1",
+    ]
+    refined += ["--iterations=1", "--num_samples=1", "--temperatures=[1.0]", f"--out={folder}/next.parquet"]
+    for distance, temperature in ((0.08, 1.4), (0.5, 1.0)):
+        key = "mean_hamming" if domain.fixed_length else "mean_edit_distance"
+        (folder / "last.json").write_text(json.dumps(summary | {key: distance}))
+        assert main([*refined, f"--summary={folder}/last.json"]) == 0
+        assert Proposals.read(folder / "next.parquet").meta.settings["temperatures"] == [temperature]
+
+
+def count_novel(table, seed):
+    return len(set(row_keys(table.sequence).tolist()) - set(row_keys(seed.sequence).tolist()))
