@@ -12,6 +12,7 @@ min_j D[j] + 1 + min(g(m - j), g(m - j - 1)) <= k at n + 1, and else those of th
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -74,7 +75,7 @@ class _Limits:
         of_token = torch.full((vocabulary_size,), -1, dtype=torch.int16)
         of_token[codec.elements] = torch.arange(codec.num_states, dtype=torch.int16)
         self.of_token = of_token.to(device)
-        self.most = _FAR if codec.domain.max_edits is None else min(codec.domain.max_edits, _FAR)
+        self.most = _FAR if codec.domain.max_edits is None else min(codec.domain.max_edits, _FAR - 1)
 
     def _held(self, sequences: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(sequences, dtype=np.int16)).to(self.device)
@@ -123,7 +124,7 @@ class PositionLimits(_Limits):
         advanced[:, 1] -= differs.to(states.dtype)
         return advanced
 
-    @property
+    @cached_property
     def _protected(self) -> Tensor:
         places = torch.zeros(self.domain.length, dtype=torch.bool, device=self.device)
         places[list(self.domain.protected)] = True
@@ -150,9 +151,8 @@ class EditLimits(_Limits):
         rows = torch.arange(len(states), device=self.device)
         left = lengths - self._columns
         gap = torch.where(left >= 0, self._gap(left, written + 1), _FAR)
-        from_here = (
-            torch.minimum(gap[:, :-1], gap[:, 1:]) + table[:, :-1]
-        )  # an insertion before j, a substitution of it
+        # An insertion before the j-th element of the reference, or a substitution of it.
+        from_here = torch.minimum(gap[:, :-1], gap[:, 1:]) + table[:, :-1]
         anything = torch.minimum(from_here.amin(1), (gap + table)[:, -1]) + 1 <= self.most
         goes_on = written[:, 0] < self.domain.length
         copies = (table[:, :-1] + gap[:, 1:] <= self.most) & (reference >= 0) & goes_on[:, None]
@@ -187,6 +187,6 @@ class EditLimits(_Limits):
         most = (self.domain.length - written).clamp(min=0)
         return torch.maximum((least - left).clamp(min=0), (left - most).clamp(min=0))
 
-    @property
+    @cached_property
     def _columns(self) -> Tensor:
         return torch.arange(self.domain.length + 1, dtype=torch.int16, device=self.device)
