@@ -137,15 +137,19 @@ class SequenceCodec:
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
     def encode_prompts(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, L) -> ids (N, P) int64, padded on the left, and mask (N, P) bool, False on padding."""
+        """(N, L) -> ids (N, P) int64, padded on the left, and mask (N, P) bool, False on padding.
+
+        Where lengths differ a compact tokenizer's prompts hold what the arrays hold, and a small policy sees the padding after an end: an
+        element then lies as far from its copy whatever the length, and copying is learnt in half the steps.
+        """
         if self._elements is None:
             return self._pad(self._tokenize([format_prompt(s) for s in self._trimmed(sequences)]), left=True)
         first, last = self._prompt_ends
-        if not self.domain.fixed_length:
-            return self._pad_elements(sequences, [first], [last], left=True)
         ids = np.empty((len(sequences), self.length + 2), dtype=np.int64)
         ids[:, 0], ids[:, -1] = first, last
         ids[:, 1:-1] = self._elements[sequences]
+        if not self.domain.fixed_length:
+            ids[:, 1:-1][sequences < 0] = self.pad_id
         return ids, np.ones(ids.shape, dtype=bool)
 
     def encode_completions(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -156,7 +160,7 @@ class SequenceCodec:
                 left=False,
             )
         if not self.domain.fixed_length:
-            return self._pad_elements(sequences, [], [self.end_id], left=False)
+            return self._differing_completions(sequences)
         ids = np.full((len(sequences), self.length + 1), self.end_id, dtype=np.int64)
         ids[:, :-1] = self._elements[sequences]
         return ids, np.ones(ids.shape, dtype=bool)
@@ -164,23 +168,14 @@ class SequenceCodec:
     def _trimmed(self, sequences: np.ndarray) -> np.ndarray | list[np.ndarray]:
         return sequences if self.domain.fixed_length else [row[row >= 0] for row in sequences]
 
-    def _pad_elements(
-        self, sequences: np.ndarray, before: list[int], after: list[int], left: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of sequences of different lengths, each with one or no token before and one after; by look-up."""
-        lengths = (sequences >= 0).sum(axis=1) + len(before) + len(after)
-        columns = np.arange(lengths.max(initial=0))
-        written = np.full((len(sequences), self.length + len(before) + len(after)), self.pad_id, dtype=np.int64)
-        written[:, : len(before)] = before
-        written[:, len(before) : len(before) + self.length] = self.elements[
-            sequences
-        ]  # beyond an end: overwritten, or cut
-        written[np.arange(len(written)), lengths - 1] = after
-        written, mask = written[:, : len(columns)], columns < lengths[:, None]
-        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
-        place = columns >= (len(columns) - lengths)[:, None] if left else mask
-        ids[place] = written[mask]
-        return ids, place
+    def _differing_completions(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lengths = (sequences >= 0).sum(axis=1)
+        columns = np.arange(lengths.max(initial=-1) + 1)
+        ids = np.full((len(sequences), self.length + 1), self.end_id, dtype=np.int64)
+        ids[:, :-1] = self.elements[sequences]  # beyond an end: overwritten
+        ids, ends = ids[:, : len(columns)], lengths[:, None]
+        mask = columns <= ends
+        return np.where(columns == ends, self.end_id, np.where(mask, ids, self.pad_id)), mask
 
     def _pad(self, rows: list[list[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
