@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from llome.domain import PAD, Domain
 from llome.errors import PolicyError
 
 CONTROL = "<inc>"
 LINE_END = "\n"
 END = "<end>"
-PAD = "<pad>"
+_PADDING = "<pad>"
 
 
 def format_sequence(sequence: Sequence[int] | np.ndarray) -> str:
@@ -31,16 +32,18 @@ def format_prompt(sequence: Sequence[int] | np.ndarray) -> str:
     return f"{CONTROL} {format_sequence(sequence)}{LINE_END}"
 
 
-def parse_sequence(text: str, num_states: int, length: int) -> list[int] | None:
-    """The sequence a completion spells, or None unless it is well-formed, of `length` elements, each in 0..num_states-1."""
+def parse_sequence(text: str, domain: Domain) -> list[int] | None:
+    """The sequence a completion spells, or None unless it is well-formed, of a length and of elements that the problem has."""
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         return None
     parts = [part.strip() for part in text[1:-1].split(",")]
-    if len(parts) != length or not all(part.isascii() and part.isdigit() and len(part) <= 5 for part in parts):
+    if not domain.least <= len(parts) <= domain.length:
+        return None
+    if not all(part.isascii() and part.isdigit() and len(part) <= 5 for part in parts):
         return None
     values = [int(part) for part in parts]
-    return values if max(values) < num_states else None
+    return values if max(values) < domain.num_states else None
 
 
 def compact_tokenizer(num_states: int) -> Any:
@@ -51,15 +54,15 @@ def compact_tokenizer(num_states: int) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {PAD: 0, END: 1, CONTROL: 2, LINE_END: 3} | {str(e): e + 4 for e in range(num_states)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=PAD))
+    vocabulary = {_PADDING: 0, END: 1, CONTROL: 2, LINE_END: 3} | {str(e): e + 4 for e in range(num_states)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=_PADDING))
     tokenizer.normalizer = normalizers.Replace(Regex(r"[\[\], ]+"), " ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Split(LINE_END, "isolated")]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token=PAD,
+        pad_token=_PADDING,
         eos_token=END,
         additional_special_tokens=[CONTROL],
         padding_side="left",
@@ -69,7 +72,7 @@ def compact_tokenizer(num_states: int) -> Any:
 class SequenceCodec:
     """Encodes prompts and completions of one problem for one tokenizer, and decodes completions, whole arrays at a time."""
 
-    def __init__(self, tokenizer: Any, num_states: int, length: int) -> None:
+    def __init__(self, tokenizer: Any, domain: Domain) -> None:
         """Raises PolicyError where the tokenizer lacks an end or padding token, or does not spell every element."""
         self._whose = f"the tokenizer of {tokenizer.name_or_path}" if tokenizer.name_or_path else "the tokenizer"
         if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None:
@@ -77,8 +80,7 @@ class SequenceCodec:
                 f"{self._whose} has no end or padding token; save one with both, or let `llome base` prepare the policy"
             )
         self.tokenizer = tokenizer
-        self.num_states = num_states
-        self.length = length
+        self.domain, self.num_states, self.length = domain, domain.num_states, domain.length
         self.end_id: int = tokenizer.eos_token_id
         self.pad_id: int = tokenizer.pad_token_id
         try:
@@ -135,24 +137,45 @@ class SequenceCodec:
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
     def encode_prompts(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, L) -> ids (N, P) int64, padded on the left, and mask (N, P) bool, False on padding."""
+        """(N, L) -> ids (N, P) int64, padded on the left, and mask (N, P) bool, False on padding.
+
+        Where lengths differ a compact tokenizer's prompts hold what the arrays hold, and a small policy sees the padding after an end: an
+        element then lies as far from its copy whatever the length, and copying is learnt in half the steps.
+        """
         if self._elements is None:
-            return self._pad(self._tokenize([format_prompt(s) for s in sequences]), left=True)
+            return self._pad(self._tokenize([format_prompt(s) for s in self._trimmed(sequences)]), left=True)
         first, last = self._prompt_ends
         ids = np.empty((len(sequences), self.length + 2), dtype=np.int64)
         ids[:, 0], ids[:, -1] = first, last
         ids[:, 1:-1] = self._elements[sequences]
+        if not self.domain.fixed_length:
+            ids[:, 1:-1][sequences < 0] = self.pad_id
         return ids, np.ones(ids.shape, dtype=bool)
 
     def encode_completions(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, L) -> ids (N, T) int64 with the end token, padded on the right, and mask (N, T) bool, False on padding."""
         if self._elements is None:
             return self._pad(
-                [[*ids, self.end_id] for ids in self._tokenize([format_sequence(s) for s in sequences])], left=False
+                [[*ids, self.end_id] for ids in self._tokenize([format_sequence(s) for s in self._trimmed(sequences)])],
+                left=False,
             )
+        if not self.domain.fixed_length:
+            return self._differing_completions(sequences)
         ids = np.full((len(sequences), self.length + 1), self.end_id, dtype=np.int64)
         ids[:, :-1] = self._elements[sequences]
         return ids, np.ones(ids.shape, dtype=bool)
+
+    def _trimmed(self, sequences: np.ndarray) -> np.ndarray | list[np.ndarray]:
+        return sequences if self.domain.fixed_length else [row[row >= 0] for row in sequences]
+
+    def _differing_completions(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lengths = (sequences >= 0).sum(axis=1)
+        columns = np.arange(lengths.max(initial=-1) + 1)
+        ids = np.full((len(sequences), self.length + 1), self.end_id, dtype=np.int64)
+        ids[:, :-1] = self.elements[sequences]  # beyond an end: overwritten
+        ids, ends = ids[:, : len(columns)], lengths[:, None]
+        mask = columns <= ends
+        return np.where(columns == ends, self.end_id, np.where(mask, ids, self.pad_id)), mask
 
     def _pad(self, rows: list[list[int]], left: bool) -> tuple[np.ndarray, np.ndarray]:
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
@@ -165,26 +188,26 @@ class SequenceCodec:
     def decode_completions(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, T) token ids, anything after the first end token ignored -> sequences (N, L) int16 and parsed (N,) bool.
 
-        Rows that are not well-formed, of length L and in range, or that never end, are -1 and not parsed.
+        Rows that are not well-formed, of a length that the problem has and in range, or that never end, are -1 and not parsed.
         """
         ended = ids == self.end_id
         lengths = np.where(ended.any(axis=1), ended.argmax(axis=1), -1)
         sequences = np.full((len(ids), self.length), -1, dtype=np.int16)
         if self._elements is not None:
-            parsed = lengths == self.length
-            if ids.shape[1] > self.length:
-                table = np.full(int(max(ids.max(initial=0), self._elements.max())) + 1, -1, dtype=np.int16)
-                table[self._elements] = np.arange(self.num_states)
-                values = table[ids[:, : self.length]]
-                parsed &= (values >= 0).all(axis=1)
-                sequences[parsed] = values[parsed]
+            parsed = (lengths >= self.domain.least) & (lengths <= self.length)
+            table = np.full(int(max(ids.max(initial=0), self._elements.max())) + 1, PAD, dtype=np.int16)
+            table[self._elements] = np.arange(self.num_states)
+            values = table[ids[:, : self.length]]
+            inside = np.arange(values.shape[1]) < lengths[:, None]
+            parsed &= ((values >= 0) | ~inside).all(axis=1)
+            sequences[parsed, : values.shape[1]] = np.where(inside, values, PAD)[parsed]
             return sequences, parsed
         parsed = np.zeros(len(ids), dtype=bool)
         texts = self.tokenizer.batch_decode(
             [row[: max(n, 0)] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)]
         )
         for i, (text, n) in enumerate(zip(texts, lengths.tolist(), strict=True)):
-            values_or_none = parse_sequence(text, self.num_states, self.length) if n >= 0 else None
+            values_or_none = parse_sequence(text, self.domain) if n >= 0 else None
             if values_or_none is not None:
-                sequences[i], parsed[i] = values_or_none, True
+                sequences[i, : len(values_or_none)], parsed[i] = values_or_none, True
         return sequences, parsed

@@ -106,16 +106,65 @@ class Domain:
     """What edits are counted from: the sequence that was edited, or the wild type."""
 
     def __post_init__(self) -> None:
-        """Lists, as JSON has them, become tuples."""
+        """Lists, as JSON has them, become tuples. Raises ConfigError on what no sequence, or no edit, can keep to."""
         for name in ("letters", "wild_type", "protected"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, tuple(value))
+        if self.shortest is not None and not 1 <= self.shortest <= self.length:
+            raise ConfigError(
+                f"the shortest sequence has length {self.shortest} and the longest {self.length}; the shortest is 1 at least"
+                " and no longer than the longest"
+            )
+        if self.letters is not None and len(self.letters) != self.num_states:
+            raise ConfigError(
+                f"an alphabet of {self.num_states} elements has {len(self.letters)} letters; name each once"
+            )
+        self._check_limits()
+
+    def _check_limits(self) -> None:
+        if self.wild_type is not None:
+            count = len(self.wild_type)
+            if not self.least <= count <= self.length:
+                raise ConfigError(
+                    f"the wild type has length {count}, but sequences have {self._lengths()}; give one of these sequences"
+                )
+            if not all(0 <= element < self.num_states for element in self.wild_type):
+                raise ConfigError(
+                    f"the wild type {list(self.wild_type)} has an element outside 0..{self.num_states - 1}; give one of these sequences"
+                )
+        if self.protected:
+            if not self.fixed_length:
+                raise ConfigError(
+                    f"protected positions {list(self.protected)} need sequences of one length, but these have {self._lengths()}:"
+                    " an insertion moves all positions after it; limit them by max_edits, or give one length"
+                )
+            outside = [place for place in self.protected if not 0 <= place < self.length]
+            if outside:
+                raise ConfigError(
+                    f"protected position {outside[0]} is outside 0..{self.length - 1}; positions count from 0"
+                )
+        if self.max_edits is not None and self.max_edits < 1:
+            raise ConfigError(f"max_edits is {self.max_edits}; allow at least 1, or leave it out for no limit")
+        if self.edits_from not in ("parent", "wild_type"):
+            raise ConfigError(f"edits_from is {self.edits_from!r}; choose parent or wild_type")
+        if self.edits_from == "wild_type" and self.wild_type is None:
+            raise ConfigError("edits_from is wild_type, but there is no wild_type; give it, or count edits from parent")
 
     @property
     def fixed_length(self) -> bool:
         """Whether all sequences have the same length."""
         return self.shortest is None or self.shortest == self.length
+
+    @property
+    def least(self) -> int:
+        """Length of the shortest sequence."""
+        return self.length if self.shortest is None else self.shortest
+
+    @property
+    def limited(self) -> bool:
+        """Whether not every sequence may be made of every other: some positions are protected, or edits are counted."""
+        return bool(self.protected) or self.max_edits is not None
 
     @property
     def alphabet(self) -> Alphabet:
@@ -124,5 +173,7 @@ class Domain:
 
     def describe(self) -> str:
         """`V 32, L 32`, or `V 20, L 8-12`."""
-        lengths = f"{self.length}" if self.fixed_length else f"{self.shortest}-{self.length}"
-        return f"V {self.num_states}, L {lengths}"
+        return f"V {self.num_states}, L {self._lengths()}"
+
+    def _lengths(self) -> str:
+        return f"{self.length}" if self.fixed_length else f"{self.shortest}-{self.length}"

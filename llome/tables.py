@@ -3,7 +3,8 @@
 Three kinds, one class each: `Labeled` (scores), `Proposals` and `Selected` (no score: what has not been labelled has none). Each file
 carries in its metadata the schema's name, the oracle's fingerprint, the hashes of its inputs, the resolved settings and the version.
 A fourth, which no stage of the loop reads, is in llome.reporting.analysis.
-Sequences of a table share one length L; a proposal that could not be parsed is an empty list on disk and a row of -1 in memory.
+Sequences of a table share one length L, or have lengths up to L: then the array holds -1 after an end, and the file just the sequence.
+A proposal that could not be parsed is an empty list on disk and a row of -1 in memory.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from llome import __version__
-from llome.domain import Domain
+from llome.domain import PAD, Domain
 from llome.errors import TableError
 from llome.provenance import canonical_json, replacing
 
@@ -93,14 +94,20 @@ class Table:
         values, domain = self.columns[column], self.meta.domain
         if values.ndim != 2 or values.shape[1] != domain.length:
             raise TableError(f"{where}: {column} has shape {values.shape}, expected (N, {domain.length})")
-        bad = ((values < 0) | (values >= domain.num_states)).any(axis=1)
+        outside = (values < 0) | (values >= domain.num_states)
+        if not domain.fixed_length:
+            lengths = (values >= 0).sum(axis=1)
+            ended = np.arange(domain.length) >= np.maximum(lengths, domain.least)[:, None]
+            outside = np.where(ended, values != PAD, outside)
+        bad = outside.any(axis=1)
         if parsed is not None:
             bad &= parsed
         if bad.any():
             row = int(bad.argmax())
-            raise TableError(
-                f"{where}: row {row} has an element outside 0..{domain.num_states - 1} in {column}: {values[row].tolist()}"
-            )
+            found = f"{where}: row {row} has an element outside 0..{domain.num_states - 1} in {column}"
+            if not domain.fixed_length:
+                found += f", or no length from {domain.least} to {domain.length}"
+            raise TableError(f"{found}: {values[row].tolist()}")
 
     def _check_unique(self, where: str) -> None:
         _, first, counts = np.unique(row_keys(self.columns["sequence"]), return_index=True, return_counts=True)
@@ -188,7 +195,7 @@ class Table:
             column = table[name].combine_chunks()
             if _TYPES[name] == _SEQUENCE:
                 empty_allowed = name == "sequence" and "parsed" in names
-                columns[name] = _from_lists(column, domain.length, empty_allowed, f"{path}: {name}")
+                columns[name] = _from_lists(column, domain, empty_allowed, f"{path}: {name}")
             elif name == "origin":
                 columns[name] = np.array(column.to_pylist(), dtype=object)
             else:
@@ -330,19 +337,28 @@ def _to_lists(values: np.ndarray, parsed: np.ndarray | None) -> pa.ListArray:
     if parsed is not None:
         lengths[~parsed] = 0
         values = values[parsed]
+    if (padding := values < 0).any():
+        lengths[slice(None) if parsed is None else parsed] -= padding.sum(axis=1, dtype=np.int32)
+        values = values[~padding]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return pa.ListArray.from_arrays(
         pa.array(offsets), pa.array(np.ascontiguousarray(values, dtype=np.int16).reshape(-1))
     )
 
 
-def _from_lists(column: pa.ListArray, length: int, empty_allowed: bool, where: str) -> np.ndarray:
+def _from_lists(column: pa.ListArray, domain: Domain, empty_allowed: bool, where: str) -> np.ndarray:
     lengths = np.diff(column.offsets.to_numpy())
-    full = lengths == length
-    bad = ~full & ~((lengths == 0) & empty_allowed)
+    bad = ((lengths < domain.least) | (lengths > domain.length)) & ~((lengths == 0) & empty_allowed)
     if bad.any():
         row = int(bad.argmax())
-        raise TableError(f"{where}: row {row} has length {int(lengths[row])}, expected {length}")
-    values = np.full((len(column), length), -1, dtype=np.int16)
-    values[full] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, length)
+        expected = f"{domain.length}" if domain.fixed_length else f"{domain.least} to {domain.length}"
+        raise TableError(f"{where}: row {row} has length {int(lengths[row])}, expected {expected}")
+    elements = column.flatten().to_numpy(zero_copy_only=False)
+    if (elements < 0).any():  # on disk nothing stands after an end
+        raise TableError(f"{where}: the element {int(elements.min())} is outside 0..{domain.num_states - 1}")
+    values = np.full((len(column), domain.length), PAD, dtype=np.int16)
+    if domain.fixed_length:
+        values[lengths > 0] = elements.reshape(-1, domain.length)
+    else:
+        values[np.arange(domain.length) < lengths[:, None]] = elements
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,36 @@ def test_a_letter_that_is_missing_is_named() -> None:
 
 
 def test_a_domain_survives_json() -> None:
-    domain = Domain(20, 12, "print", shortest=8, letters=tuple("AC"), wild_type=(0, 1), protected=(3,), max_edits=2)
+    domain = Domain(4, 12, "print", shortest=2, letters=tuple("ACGT"), wild_type=(0, 1, 3), max_edits=2)
     assert Domain(**json.loads(json.dumps(asdict(domain)))) == domain
-    assert (domain.fixed_length, domain.describe()) == (False, "V 20, L 8-12")
+    assert (domain.fixed_length, domain.describe()) == (False, "V 4, L 2-12")
     assert (Domain(4, 8, "print").fixed_length, Domain(4, 8, "print").describe()) == (True, "V 4, L 8")
+
+
+WRONG = [
+    ({"wild_type": (0, 1)}, "the wild type has length 2, but sequences have 4"),
+    ({"shortest": 3, "wild_type": (0, 1)}, "the wild type has length 2, but sequences have 3-4"),
+    ({"wild_type": (0, 1, 2, 5)}, "an element outside 0..4"),
+    ({"protected": (0, 4)}, "protected position 4 is outside 0..3"),
+    ({"protected": (-1,)}, "protected position -1 is outside 0..3"),
+    ({"protected": (0,), "shortest": 3}, "need sequences of one length, but these have 3-4.*max_edits"),
+    ({"max_edits": 0}, "max_edits is 0; allow at least 1"),
+    ({"max_edits": 1, "edits_from": "wild_type"}, "there is no wild_type"),
+    ({"edits_from": "seed"}, "edits_from is 'seed'"),
+    ({"shortest": 5}, "the shortest sequence has length 5 and the longest 4"),
+    ({"shortest": 0}, "the shortest sequence has length 0"),
+    ({"letters": ("A", "C")}, "5 elements has 2 letters"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG)
+def test_limits_that_nothing_can_keep_to(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Domain(5, 4, "print", **settings)
+
+
+def test_what_is_limited() -> None:
+    assert not Domain(5, 4, "print", wild_type=(0, 1, 2, 3)).limited
+    assert Domain(5, 4, "print", protected=(0,)).limited
+    assert Domain(5, 4, "print", shortest=1, max_edits=1).limited
+    assert (Domain(5, 4, "print").least, Domain(5, 4, "print", shortest=1).least) == (4, 1)

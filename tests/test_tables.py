@@ -217,3 +217,58 @@ def test_take_keeps_rows_and_provenance() -> None:
     table = labeled().take(np.array([1]))
     assert table.sequence.tolist() == [[3, 3, 3]]
     assert table.meta == labeled().meta
+
+
+def test_lengths_may_differ(tmp_path):
+    domain = Domain(4, 3, "f00d", shortest=1)
+    rows = np.array([[0, 1, 2], [3, -1, -1], [2, 2, -1]], dtype=np.int16)
+    columns = {
+        "score": np.zeros(3),
+        "query": np.arange(3),
+        "round": np.ones(3, np.int32),
+        "origin": np.array(["ga"] * 3, object),
+    }
+    Labeled(meta=Meta(domain, spent=3), sequence=rows, **columns).write(tmp_path / "labeled.parquet")
+    assert pq.read_table(tmp_path / "labeled.parquet")["sequence"].to_pylist() == [[0, 1, 2], [3], [2, 2]]
+    np.testing.assert_array_equal(Labeled.read(tmp_path / "labeled.parquet").sequence, rows)
+    parsed = np.array([True, False, True])
+    Proposals(
+        meta=Meta(domain, spent=3), sequence=np.where(parsed[:, None], rows, -1), source=rows, parsed=parsed,
+        trajectory=np.arange(3, dtype=np.int32), step=np.zeros(3, np.int32), temperature=np.zeros(3, np.float32),
+        logp_mean=np.zeros(3), logp_sum=np.zeros(3),
+    ).write(tmp_path / "proposals.parquet")  # fmt: skip
+    assert pq.read_table(tmp_path / "proposals.parquet")["sequence"].to_pylist() == [[0, 1, 2], [], [2, 2]]
+    read = Proposals.read(tmp_path / "proposals.parquet")
+    np.testing.assert_array_equal(read.sequence, np.where(parsed[:, None], rows, -1))
+    np.testing.assert_array_equal(read.source, rows)
+    for wrong in ([-1, -1, -1], [0, -1, 1], [4, -1, -1], [-2, -1, -1], [0, -2, -1]):
+        bad = rows.copy()
+        bad[1] = wrong
+        table = Labeled(meta=Meta(domain, spent=3), sequence=bad, **columns)
+        with pytest.raises(
+            TableError, match=r"row 1 has an element outside 0\.\.3 in sequence, or no length from 1 to 3"
+        ):
+            table.validate("it")
+    longer = Labeled(meta=Meta(replace(domain, shortest=2), spent=3), sequence=rows, **columns)
+    with pytest.raises(TableError, match="or no length from 2 to 3"):
+        longer.write(tmp_path / "other.parquet")
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ([[0, 1], [2, 3, 1, 0]], "row 1 has length 4, expected 2 to 3"),
+        ([[0, 1], [2, -1]], "element -1 is outside 0..3"),
+    ],
+)
+def test_files_hold_sequences_of_a_right_length_and_no_padding(tmp_path, lists, said):
+    domain, file = Domain(4, 3, "f00d", shortest=2), tmp_path / "selected.parquet"
+    Selected(
+        meta=Meta(domain), sequence=np.array([[0, 1, -1]]), source=np.array([[0, 1, 2]]), logp_mean=np.zeros(1)
+    ).write(file)
+    table = pq.read_table(file)
+    sequence = pa.array(lists, type=pa.list_(pa.int16()))
+    changed = pa.table([sequence, sequence, pa.array([0.0, 0.0])], schema=table.schema)
+    pq.write_table(changed, file)
+    with pytest.raises(TableError, match=said):
+        Selected.read(file)

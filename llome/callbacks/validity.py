@@ -60,16 +60,16 @@ def validity(codec: SequenceCodec, ids: np.ndarray, prompts: np.ndarray, sequenc
         sequences: (N, L) sequences read from the completions; rows of -1 where they could not be.
 
     Returns:
-        parsed (a list of numbers that ends), right_length and in_range (parsed, and of length L or of elements below V), valid
+        parsed (a list of numbers that ends), right_length and in_range (parsed, and of a right length or of elements below V), valid
         (all of these), novel (valid, and not the prompt again); each a share of N.
     """
     lists = _read_lists(codec, ids)
     readable = [values for values in lists if values is not None]
-    valid = (sequences >= 0).all(axis=1)
+    valid = sequences[:, 0] >= 0
     novel = valid & (sequences != prompts).any(axis=1)
     counts = {
         "parsed": len(readable),
-        "right_length": sum(len(values) == codec.length for values in readable),
+        "right_length": sum(codec.domain.least <= len(values) <= codec.length for values in readable),
         "in_range": sum(max(values) < codec.num_states for values in readable),
         "valid": int(valid.sum()),
         "novel": int(novel.sum()),

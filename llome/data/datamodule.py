@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from llome.codec import SequenceCodec
 from llome.data.batches import StepLoader, StepSampler, TokenTable
 from llome.data.pairs import Examples, Kind, match_examples, select_best, split_by_source
+from llome.distances import Distance, choose_distance
 from llome.domain import Domain
 from llome.errors import ConfigError, TableError
 from llome.policy.causal_lm import check_domain, load_card
@@ -34,6 +35,7 @@ class PropEnDataModule(LightningDataModule):
         num_best: int | None = None,
         num_neighbours: int = 30,
         max_distance: float = 0.25,
+        distance: Distance | None = None,
         max_infeasible: float = 0.1,
         max_triples_per_source: int = 10,
         val_fraction: float = 0.05,
@@ -49,7 +51,8 @@ class PropEnDataModule(LightningDataModule):
             kind: pairs (SFT, MargE, REINFORCE) or triples (DPO).
             num_best: match the best labelled sequences alone, this many, at most half of them of one score; null for all.
             num_neighbours: nearest neighbours each sequence is matched with.
-            max_distance: largest Hamming distance of source and target, as a share of the length.
+            max_distance: largest distance of source and target, as a share of the length (the longer one's where lengths differ).
+            distance: hamming or edit (substitutions, insertions and deletions); null: hamming, and edit where lengths differ.
             max_infeasible: largest share of examples whose source is infeasible.
             max_triples_per_source: triples kept of one source.
             val_fraction: share of source sequences held out for validation.
@@ -67,6 +70,7 @@ class PropEnDataModule(LightningDataModule):
             raise ConfigError("no labelled table is given; name one or more with --labeled")
         self.parent, self.labeled, self.kind, self.num_best = parent, labeled, kind, num_best
         self.num_neighbours, self.max_distance = num_neighbours, max_distance
+        self.distance = distance
         self.max_infeasible, self.max_triples_per_source = max_infeasible, max_triples_per_source
         self.val_fraction, self.batch_size, self.micro_batch_size = val_fraction, batch_size, micro_batch_size
         self.random_seed = random_seed
@@ -106,12 +110,13 @@ class PropEnDataModule(LightningDataModule):
             max_infeasible=self.max_infeasible,
             max_triples_per_source=self.max_triples_per_source,
             random_seed=self.random_seed,
+            distance=choose_distance(self.distance, domain),
         )
         self.train_rows, self.val_rows = split_by_source(
             self.examples, self.sequences, self.val_fraction, random_seed=self.random_seed
         )
         tokenizer = AutoTokenizer.from_pretrained(self.parent)
-        self.codec = SequenceCodec(tokenizer, domain.num_states, domain.length)
+        self.codec = SequenceCodec(tokenizer, domain)
         self.table = TokenTable(self.examples, self.sequences, self.codec)
         self._ready = True
 

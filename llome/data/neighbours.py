@@ -1,12 +1,13 @@
-"""Exact nearest neighbours by Hamming distance, in blocks of bounded memory and without a loop over sequences.
+"""Exact nearest neighbours by Hamming or edit distance, in blocks of bounded memory and without a loop over sequences.
 
 Distances are whole numbers of a small range, so ties decide most of the choice: on genetic-algorithm tables two exact searches that
 break ties differently share less than half of their pairs. The rule here is stated and seeded. The sequences get ranks by a seeded
 permutation, each row i a seeded offset, and among equally distant sequences j the row takes those of the lowest
 (rank_j - offset_i) mod N: every row starts at another place of the same ring, so no sequence is everyone's favourite.
 
-Elements are held as bit planes (bit b of all positions in 64-bit words); two rows differ where any plane differs, and a population
-count gives the distance. That is exact, and several times faster than a product of one-hot matrices.
+For Hamming's distance elements are held as bit planes (bit b of all positions in 64-bit words); two rows differ where any plane differs,
+and a population count gives the distance. That is exact, and several times faster than a product of one-hot matrices. Edit distances
+are RapidFuzz's (llome.distances); those above a stated one need not be told apart, which spares much of their work.
 """
 
 from __future__ import annotations
@@ -16,24 +17,34 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from llome.distances import Distance, all_edit_distances, as_texts
+
 _BLOCK_ELEMENTS = 1 << 17  # distances computed at once: a few arrays of this size stay in a core's cache
 _ROWS = 16  # whose distances to all others are held at once, a byte each: the memory of a search
 _GROUP = 32
 
 
 def find_neighbours(
-    sequences: np.ndarray, num_neighbours: int, *, random_seed: int, block_elements: int = _BLOCK_ELEMENTS
+    sequences: np.ndarray,
+    num_neighbours: int,
+    *,
+    random_seed: int,
+    distance: Distance = "hamming",
+    most: int | None = None,
+    block_elements: int = _BLOCK_ELEMENTS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest other rows of every row, nearest first.
 
     Args:
-        sequences: (N, L) non-negative integers.
+        sequences: (N, L) non-negative integers; for edit distances `PAD` after an end.
         num_neighbours: k; fewer where N - 1 < k.
         random_seed: of the tie-break (see above).
+        distance: of two sequences.
+        most: edit distances above it count as `most` + 1; None: all are told apart.
         block_elements: row-by-column distances computed at once; changes no result.
 
     Returns:
-        indices (N, k) int64 and distances (N, k) int64, in differing positions.
+        indices (N, k) int64 and distances (N, k) int64, in differing positions or in edits.
     """
     total, length = sequences.shape
     k = min(num_neighbours, total - 1)
@@ -44,19 +55,17 @@ def find_neighbours(
     offsets = rng.integers(0, total, size=(total,))
     rank = np.empty(total, dtype=np.int64)
     rank[order] = np.arange(total)
-    planes = _bit_planes(sequences)
-    by_rank = planes[..., order]  # columns in the order of rank
+    between = _Hamming(sequences, order) if distance == "hamming" else _Edits(sequences, order, most)
     indices = np.empty((total, k), dtype=np.int64)
     distances = np.empty((total, k), dtype=np.int64)
     tile = max(1, block_elements // _ROWS)
 
     def search(first: int) -> None:
         rows = slice(first, first + _ROWS)
-        own = planes[..., rows]
-        apart = np.empty((own.shape[-1], total), dtype=np.uint8 if length < 255 else np.int32)
+        apart = np.empty((len(sequences[rows]), total), dtype=np.uint8 if length < 255 else np.int32)
         for start in range(0, total, tile):
             columns = slice(start, start + tile)
-            _distances(own, by_rank[..., columns], out=apart[:, columns])
+            between(rows, columns, out=apart[:, columns])
         apart[np.arange(len(apart)), rank[rows]] = length + 1  # never itself
         row, column = np.divmod(_within_reach(apart, k), total)
         keys = apart[row, column] * np.int64(total) + (column - offsets[first + row]) % total
@@ -68,6 +77,30 @@ def find_neighbours(
         for _ in pool.map(search, range(0, total, _ROWS)):
             pass
     return indices, distances
+
+
+class _Hamming:
+    """Distances of rows from columns, the rows in another order."""
+
+    def __init__(self, sequences: np.ndarray, order: np.ndarray) -> None:
+        self.planes = _bit_planes(sequences)
+        self.by_rank = self.planes[..., order]
+
+    def __call__(self, rows: slice, columns: slice, *, out: np.ndarray) -> None:
+        """Fill `out`."""
+        _distances(self.planes[..., rows], self.by_rank[..., columns], out=out)
+
+
+class _Edits:
+    """The same for edit distances."""
+
+    def __init__(self, sequences: np.ndarray, order: np.ndarray, most: int | None) -> None:
+        self.texts, self.most = as_texts(sequences), most
+        self.by_rank = [self.texts[row] for row in order]
+
+    def __call__(self, rows: slice, columns: slice, *, out: np.ndarray) -> None:
+        """Fill `out`."""
+        out[:] = all_edit_distances(self.texts[rows], self.by_rank[columns], most=self.most)
 
 
 def _bit_planes(sequences: np.ndarray) -> np.ndarray:

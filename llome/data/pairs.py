@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from llome.data.neighbours import find_neighbours
+from llome.distances import Distance, sequence_lengths
 from llome.draws import row_keys
 from llome.errors import ConfigError, LlomeError
 from llome.tables import best_rows
@@ -70,18 +71,20 @@ def match_examples(
     max_infeasible: float,
     max_triples_per_source: int,
     random_seed: int,
+    distance: Distance = "hamming",
 ) -> Examples:
     """Algorithm 2: the k nearest neighbours first, then the distance, then the scores; last the cap on infeasible sources.
 
     Args:
-        sequences: (N, L) distinct integer sequences.
+        sequences: (N, L) distinct integer sequences; for edit distances `PAD` after an end.
         scores: (N,) higher is better, -inf infeasible.
         kind: "pairs" (x, y), f(y) > f(x), or "triples" (x, y_w, y_l), f(y_w) > f(x) >= f(y_l), Eq. 31.
         num_neighbours: k_n.
-        max_distance: largest distance of source and target, as a share of L.
+        max_distance: largest distance of source and target, as a share of L; of the longer of the two where lengths differ.
         max_infeasible: largest share of examples whose source is infeasible.
         max_triples_per_source: triples kept of one source, a seeded choice.
         random_seed: of ties between neighbours and of all choices.
+        distance: of two sequences; Hamming's is for sequences of one length alone.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -95,8 +98,12 @@ def match_examples(
     ):
         if not low <= value <= high:
             raise ConfigError(f"{name} is {value}; choose a value from {low} to {high}")
-    indices, distances = find_neighbours(sequences, num_neighbours, random_seed=random_seed)
-    near = distances <= max_distance * sequences.shape[1]
+    most = int(max_distance * sequences.shape[1])
+    indices, distances = find_neighbours(
+        sequences, num_neighbours, random_seed=random_seed, distance=distance, most=most
+    )
+    lengths = sequence_lengths(sequences)
+    near = distances <= max_distance * np.maximum(lengths[:, None], lengths[indices])
     better = near & (scores[indices] > scores[:, None])
     worse = near & (scores[indices] <= scores[:, None])
     if kind == "pairs":

@@ -96,7 +96,7 @@ class Tokens:
 
 
 def count_tokens(shape: Shape, num_states: int, length: int) -> Tokens:
-    """Tokens of a prompt and of a completion of `length` elements.
+    """Tokens of a prompt and of a completion of `length` elements, those of the longest sequence where lengths differ.
 
     A compact tokenizer (recognised by its vocabulary of `num_states` + 4) has one an element, a control token and a line end. Of text,
     `<inc> [3, 1, 5]`, Pythia's tokenizer makes two an element, the number with its blank and the comma, and a few for the rest: an

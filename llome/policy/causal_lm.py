@@ -236,7 +236,7 @@ def build_small_policy(
 
 def codec_for(tokenizer: Any, card: PolicyCard) -> SequenceCodec:
     """The codec of a policy's tokenizer for the policy's problem."""
-    return SequenceCodec(tokenizer, card.domain.num_states, card.domain.length)
+    return SequenceCodec(tokenizer, card.domain)
 
 
 def check_domain(card: PolicyCard, domain: Domain, model: str | Path, table: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""The grammar of a completion as token tables: well-formed, of the right length, in range, for any tokenizer.
+"""The grammar of a completion as token tables: well-formed, of a right length, in range, for any tokenizer.
 
 The text `[3, 1, 5]` is read by a small automaton of characters; a token is allowed in a state if all its characters are. Two counters
 suffice whatever the length: the automaton's state (which number has been begun) and how many elements are still to come, so the tables
@@ -39,20 +39,27 @@ class Grammar:
             following[0, codec.end_id], closes[0, codec.end_id] = 0, True
         else:
             following, gain, closes = _text_tables(codec, vocabulary_size)
-        self._remaining = codec.length if codec.compact else codec.length - 1  # elements, or commas
-        self._most = int(gain.max()) + 1  # from here on, more to come makes no difference
-        to_come = np.arange(self._most + 1)[None, :, None]
-        fits = np.where(closes[:, None], gain[:, None] == to_come, gain[:, None] <= to_come)
-        self._allowed = torch.from_numpy((following >= 0)[:, None] & fits).to(device)  # (states, to come, vocabulary)
+        self._remaining = codec.length if codec.compact else codec.length - 1  # elements, or commas, at most
+        slack = codec.length - codec.domain.least
+        most = int(gain.max()) + 1
+        # What is allowed depends on whether so much may come, up to `most`, and on whether so little need: numbers alike are one kind.
+        counts = np.arange(self._remaining + 1)
+        kinds = np.stack([np.minimum(counts, most), np.clip(counts - slack, 0, most)], axis=1)
+        _, first, kind = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
+        to_come = counts[first][None, :, None]
+        fits = gain[:, None] <= to_come
+        fits &= ~closes[:, None] | (gain[:, None] >= to_come - slack)
+        self._kind = torch.from_numpy(kind.reshape(-1)).to(device)  # of each number to come
+        self._allowed = torch.from_numpy((following >= 0)[:, None] & fits).to(device)  # (states, kinds, vocabulary)
         self._next, self._gain = torch.from_numpy(following).to(device), torch.from_numpy(gain).to(device)
 
-    def start(self, rows: int) -> torch.Tensor:
-        """(rows, 2) int64 states before the first token."""
-        return torch.tensor([0, self._remaining], device=self._next.device).expand(rows, 2)
+    def start(self, sources: np.ndarray) -> torch.Tensor:
+        """(rows, 2) int64 states before the first token of edits of `sources` (rows, L)."""
+        return torch.tensor([0, self._remaining], device=self._next.device).expand(len(sources), 2)
 
     def allowed(self, states: torch.Tensor) -> torch.Tensor:
         """(rows, 2) states -> (rows, vocabulary) bool."""
-        return self._allowed[states[:, 0], states[:, 1].clamp(max=self._most)]
+        return self._allowed[states[:, 0], self._kind[states[:, 1]]]
 
     def advance(self, states: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """States after `tokens` (rows,), each of which was allowed; a row that has ended may go anywhere."""

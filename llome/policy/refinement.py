@@ -20,16 +20,18 @@ from llome.policy.sampling import Sampler, Samples
 from llome.provenance import replacing
 
 TEMPERATURE_RULE = ((0.075, 0.6), (0.1, 0.4), (0.15, 0.2))
-"""(upper bound of the last round's mean fractional Hamming distance, what is added to every temperature), appendix A.3.2."""
+"""(upper bound of the last round's mean distance of edits, what is added to every temperature), appendix A.3.2.
+
+A distance is a share: Hamming's of the length, or the edit distance of the longer length where lengths differ."""
 
 
-def adjusted_temperatures(temperatures: Sequence[float], mean_hamming: float | None) -> list[float]:
+def adjusted_temperatures(temperatures: Sequence[float], mean_distance: float | None) -> list[float]:
     """Raise the temperatures if the last round's edits were small (appendix A.3.2; None: there was no round).
 
     The paper prints the last step as "between 0.1 and 0.1"; the published code has 0.1 to 0.15.
     """
     for bound, increment in TEMPERATURE_RULE:
-        if mean_hamming is not None and mean_hamming < bound:
+        if mean_distance is not None and mean_distance < bound:
             return [round(t + increment, 6) for t in temperatures]
     return list(temperatures)
 

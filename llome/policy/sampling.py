@@ -22,7 +22,7 @@ import torch
 from llome.codec import SequenceCodec
 from llome.draws import uniforms
 from llome.errors import PolicyError
-from llome.policy.grammar import Grammar
+from llome.policy.limits import make_mask
 from llome.policy.memory import fitting_tokens
 from llome.policy.passes import Passes, check_model, passes_of
 from llome.policy.tree import TreeCache
@@ -33,9 +33,9 @@ class Samples:
     """Completions of P prompts, n each."""
 
     sequences: np.ndarray
-    """(P, n, L) int16; rows of -1 where the completion could not be parsed."""
+    """(P, n, L) int16, -1 after an end; rows of -1 where the completion could not be parsed."""
     parsed: np.ndarray
-    """(P, n) bool, well-formed, of the right length and in range."""
+    """(P, n) bool, well-formed, of a right length and in range."""
     logp_sum: np.ndarray
     """(P, n) float64, log-probability of the completion with its end token (nats), temperature 1."""
     num_tokens: np.ndarray
@@ -66,10 +66,14 @@ class Sampler:
         Args:
             model: a causal language model of transformers.
             codec: of its tokenizer and the problem.
-            grammar: allow only tokens that keep the completion well-formed, of the right length and in range.
+            grammar: allow only tokens that keep the completion well-formed, of a right length, in range and within the problem's limits
+                on edits.
             max_batch_tokens: tokens of prompts and completions that are held at once; bounds the memory, changes no result beyond
                 rounding. None: a number for the kind of device, fewer where the free memory is too small for it.
             device: where to run.
+
+        Raises:
+            PolicyError: a model that has no passes, or a tokenizer that the grammar or the limits do not fit.
         """
         check_model(model)
         self.model = model.to(device).eval()
@@ -77,7 +81,7 @@ class Sampler:
         self.device = torch.device(device)
         self.wide = torch.float32 if self.device.type == "mps" else torch.float64  # of sums and draws
         self.vocabulary_size = int(model.get_output_embeddings().weight.shape[0])
-        self.grammar = Grammar(codec, self.vocabulary_size, device=device) if grammar else None
+        self.grammar = make_mask(codec, self.vocabulary_size, device=device) if grammar else None
         self.max_tokens = _longest_completion(codec)
         if max_batch_tokens is None:
             max_batch_tokens, note = fitting_tokens(self.model, row_tokens(codec), self.device)
@@ -176,7 +180,10 @@ class _Decoding:
         ids, mask = sampler.codec.encode_prompts(prompts)
         self.ids, self.mask = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         self.uniforms = torch.from_numpy(uniforms(keys, sampler.max_tokens)).to(device)
-        self.temperatures = torch.from_numpy(temperatures).to(dtype=sampler.wide).to(device)
+        self.sources, self.temperatures = (
+            prompts[prompt],
+            torch.from_numpy(temperatures).to(dtype=sampler.wide).to(device),
+        )
         self.prompt_lengths = self.mask.sum(1)
         self.rows = torch.arange(len(keys), device=device)  # the unfinished ones
         self.node = torch.from_numpy(prompt).to(device)  # of each of them
@@ -187,7 +194,7 @@ class _Decoding:
         tokens = torch.full((total, self.sampler.max_tokens), codec.pad_id, device=device)
         logps = torch.zeros((total, 2), dtype=self.sampler.wide, device=device)
         grammar = self.sampler.grammar
-        states = grammar.start(total) if grammar is not None else None
+        states = grammar.start(self.sources) if grammar is not None else None
         logits, prefix = self.passes.read(self.ids, self.mask)
         cache = TreeCache(prefix, self.mask, total, self.sampler.max_tokens)
         for position in range(self.sampler.max_tokens):

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from llome.distances import edit_distances, longer
+from llome.domain import Domain
 from llome.reporting.curves import mean_and_error, zero_infeasible
 from llome.tables import Labeled, Proposals, row_keys
 
@@ -14,7 +16,8 @@ def count_proposals(proposals: Proposals, before: list[Labeled]) -> dict[str, An
     """Counts of what the policy wrote: rows generated, those parsed, the unique ones among these, and the novel ones of them.
 
     Novel is what the tables `before` do not hold; `mean_hamming` is the mean share of positions that a parsed proposal
-    changed in its source, None if none was parsed.
+    changed in its source, None if none was parsed. Where lengths differ `mean_edit_distance` stands in its place, the mean edit distance
+    of the two as a share of the longer's length.
     """
     parsed, source = proposals.sequence[proposals.parsed], proposals.source[proposals.parsed]
     unique = np.unique(row_keys(parsed))
@@ -24,8 +27,15 @@ def count_proposals(proposals: Proposals, before: list[Labeled]) -> dict[str, An
         "parsed": len(parsed),
         "unique": len(unique),
         "novel": int((~known).sum()),
-        "mean_hamming": float((parsed != source).mean()) if len(parsed) else None,
+        **_mean_distance(parsed, source, proposals.meta.domain),
     }
+
+
+def _mean_distance(parsed: np.ndarray, source: np.ndarray, domain: Domain) -> dict[str, float | None]:
+    if domain.fixed_length:
+        return {"mean_hamming": float((parsed != source).mean()) if len(parsed) else None}
+    shares = edit_distances(parsed, source) / longer(parsed, source)
+    return {"mean_edit_distance": float(shares.mean()) if len(parsed) else None}
 
 
 def count_labels(tables: list[Labeled], optimum: float | None) -> dict[str, Any]:

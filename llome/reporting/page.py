@@ -34,7 +34,8 @@ def render(
     what the others need, `stopped` the chains whose hours were used up.
     """
     domain = run.domain
-    problem = f"Oracle {domain.fingerprint}: sequences of length {domain.length} over {domain.num_states} states"
+    lengths = f"{domain.length}" if domain.fixed_length else f"{domain.least} to {domain.length}"
+    problem = f"Oracle {domain.fingerprint}: sequences of length {lengths} over {domain.num_states} states"
     optimum = "its optimum is unknown" if run.optimum is None else f"its optimum is {run.optimum:g}"
     body = [
         f"<header><h1>LLOME: {escape(name)}</h1><p class=sub>{escape(f'{problem}; {optimum}.')}</p>",
@@ -50,7 +51,7 @@ def render(
         "</div></section>",
         "<section><h2>Every round</h2>",
         table(_round_cells(run), "wide") if run.every_round() else "<p>No round has been labelled yet.</p>",
-        f"<p class=note>{escape(_ROUND_NOTE)}</p></section>",
+        f"<p class=note>{escape(_ROUND_NOTE + _EDIT_NOTES[domain.fixed_length])}</p></section>",
         *_searches(searches),
         "<section><h2>Settings</h2>",
         *(
@@ -72,9 +73,13 @@ _ROUND_NOTE = (
     "Generated, well-formed, unique and new count the policy's proposals (new: unique and not labelled before); labelled and"
     " feasible, the sequences sent to the oracle. Best: highest score among them. Average regret: theirs, an infeasible one at"
     " score 0, ± two standard errors. Average and maximum reward: the gain of a labelled edit in score over the sequence that its"
-    " trajectory started from, 0 where there is none; improved: labelled edits that gained. Edit: mean share of positions that a"
-    " proposal changed."
+    " trajectory started from, 0 where there is none; improved: labelled edits that gained. Edit: "
 )
+_EDIT_NOTES = {
+    True: "mean share of positions that a proposal changed.",
+    False: "mean edit distance (substitutions, insertions, deletions) of a proposal and its source, as a share of the longer's length.",
+}
+"""By whether all sequences have one length."""
 
 
 _SEARCH_NOTE = (
@@ -167,7 +172,7 @@ def _round_cells(run: Run) -> list[list[str]]:
                 _mean(s, "reward_mean", "se_reward"),
                 _number(s.get("reward_max"), ".3f"),
                 _number(s.get("improved"), ",d"),
-                _number(s.get("mean_hamming"), ".3f"),
+                _number(s.get("mean_hamming", s.get("mean_edit_distance")), ".3f"),
                 *(_number(s.get("seconds", {}).get(stage), ",.0f") for stage in STAGES),
             ]
         )

@@ -49,12 +49,12 @@ def base(
         warmup_steps: optimiser steps of the warm-up.
         warmup_batch_size: pairs a step of the warm-up.
         warmup_learning_rate: peak learning rate of the warm-up (AdamW, linear decay).
-        warmup_edit_rate: probability that an element of a copy is redrawn.
+        warmup_edit_rate: probability that an element of a copy is redrawn (or left out, or given a neighbour, where lengths differ).
         device: auto, cpu, cuda, ...; where the warm-up runs.
 
     Raises:
         ConfigError: an impossible setting.
-        PolicyError: a pretrained model that cannot be loaded.
+        PolicyError: a pretrained model that cannot be loaded, or that cannot keep the problem's limits on edits.
         TableError: a labelled table without sequences.
     """
     for name, value, least in (
@@ -67,7 +67,9 @@ def base(
     if not 0 <= warmup_edit_rate <= 1:
         raise ConfigError(f"warmup_edit_rate is {warmup_edit_rate}; it is a probability, such as 0.05")
     with exclusive(out.parent):
+        from llome.codec import SequenceCodec
         from llome.policy.causal_lm import PolicyCard, build_small_policy, load_pretrained, save_policy
+        from llome.policy.limits import check_limits
         from llome.tables import Labeled
 
         table = Labeled.read(labeled)
@@ -77,6 +79,8 @@ def base(
         if pretrained is not None:
             model, tokenizer = load_pretrained(pretrained, trust_remote_code=trust_remote_code)
             settings: dict[str, Any] = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
+            if domain.limited:
+                check_limits(SequenceCodec(tokenizer, domain))
             save_policy(out, model, tokenizer, PolicyCard("base", domain, settings=settings))
         else:
             settings = {

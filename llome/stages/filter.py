@@ -35,9 +35,10 @@ def filter_proposals(
 ) -> None:
     """Choose the proposals that go to the oracle.
 
-    Proposals that were not parsed or are labelled already are dropped; of equal ones the likeliest stays; then those whose mean token
-    likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them. A policy that wrote
-    nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
+    Proposals that were not parsed, break a limit on edits or are labelled already are dropped; of equal ones the likeliest stays; then
+    those whose mean token likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them.
+    Limits hold between a proposal and its source, and between what evolves and the labelled sequence that it descends from. A policy that
+    wrote nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
 
     Args:
         proposals: proposals (Parquet) of the refinement.
@@ -65,6 +66,7 @@ def filter_proposals(
     with exclusive(out.parent):
         import numpy as np
 
+        from llome.limits import keeps_limits
         from llome.tables import Labeled, Meta, Proposals, Selected, row_keys, same_problem
 
         table = Proposals.read(proposals)
@@ -76,16 +78,21 @@ def filter_proposals(
             # a source has a label, whatever is made of the proposal
             table = replace(table, source=table.source[table.starts])
         parsed = table.take(table.parsed)
-        order = np.argsort(-parsed.logp_mean, kind="stable")
-        unique = parsed.take(np.sort(order[np.unique(row_keys(parsed.sequence[order]), return_index=True)[1]]))
+        within = parsed.take(keeps_limits(parsed.sequence, parsed.source, domain)) if domain.limited else parsed
+        order = np.argsort(-within.logp_mean, kind="stable")
+        unique = within.take(np.sort(order[np.unique(row_keys(within.sequence[order]), return_index=True)[1]]))
         known = np.concatenate([row_keys(t.sequence) for t in past])
         novel = unique.take(~np.isin(row_keys(unique.sequence), known))
-        counts = f"{len(table):,} proposals, {len(parsed):,} parsed, {len(unique):,} distinct, {len(novel):,} not yet labelled"
+        counts = f"{len(table):,} proposals, {len(parsed):,} parsed, "
+        if domain.limited:
+            counts += f"{len(parsed) - len(within):,} beyond the limits, "
+        counts += f"{len(unique):,} distinct, {len(novel):,} not yet labelled"
         threshold = float(np.quantile(novel.logp_mean, likelihood_quantile)) if len(novel) else None
         kept = novel if threshold is None else novel.take(novel.logp_mean >= threshold)
         settings: dict[str, Any] = {"k": k, "likelihood_quantile": likelihood_quantile, "random_seed": random_seed}
         inputs = {"proposals": hash_file(proposals), "labeled": hash_json([hash_file(path) for path in labeled])}
-        facts = {"unique": len(unique), "novel": len(novel), "candidates": len(kept), "threshold": threshold}
+        facts: dict[str, Any] = {"beyond_limits": len(parsed) - len(within)} if domain.limited else {}
+        facts |= {"unique": len(unique), "novel": len(novel), "candidates": len(kept), "threshold": threshold}
         if evolve is None or surrogate is None:
             rng = np.random.default_rng(random_seed)
             chosen = kept.take(np.sort(rng.choice(len(kept), size=min(k, len(kept)), replace=False)))
@@ -125,8 +132,11 @@ def _evolved(
     """
     import numpy as np
 
-    from llome.surrogate.evolution import Known, Pool, candidates
+    from llome.surrogate.evolution import candidates
     from llome.surrogate.files import load_surrogate
+    from llome.surrogate.known import Known
+    from llome.surrogate.states import as_sequences, as_states, count_states
+    from llome.surrogate.variation import Pool
     from llome.tables import Meta, best_rows, row_keys, same_problem
 
     ensemble, card = load_surrogate(surrogate)
@@ -135,13 +145,14 @@ def _evolved(
         np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score", "query")
     )
     order = best_rows(score, query, len(score))
-    known = Known.of(sequence[order], score[order], domain.num_states)
+    known = Known.of(as_states(sequence[order], domain), score[order], count_states(domain), domain)
     if not len(known.pool):
         raise TableError("no labelled sequence is feasible, so there is nothing to evolve from; leave evolve out")
-    pool = Pool(proposals.sequence, proposals.source)
+    pool = Pool(as_states(proposals.sequence, domain), as_states(proposals.source, domain))
     chosen, parts = candidates(
         ensemble, evolve, known, pool, count, num_states=domain.num_states, random_seed=random_seed
     )
+    found, sources = (as_sequences(states, domain) for states in (chosen.sequences, chosen.sources))
     likelihood = dict(zip(row_keys(proposals.sequence).tolist(), proposals.logp_mean.tolist(), strict=True))
-    logp_mean = np.array([likelihood.get(key, np.nan) for key in row_keys(chosen.sequences).tolist()])
-    return {"sequence": chosen.sequences, "source": chosen.sources, "logp_mean": logp_mean}, parts
+    logp_mean = np.array([likelihood.get(key, np.nan) for key in row_keys(found).tolist()])
+    return {"sequence": found, "source": sources, "logp_mean": logp_mean}, parts

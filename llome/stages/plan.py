@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llome.errors import ConfigError
 
@@ -40,11 +40,7 @@ def plan(
             f"{experiment} trains no policy (schedules is empty), so there is nothing to plan; give one that does"
         )
     cards = [CARDS[name] for name in dict.fromkeys(gpu)]
-    oracle = read_yaml(settings.oracle)
-    for key in ("num_states", "dim"):
-        if key not in oracle:
-            raise ConfigError(f"{settings.oracle}: {key} is missing, and rows are as long as it says; write it down")
-    num_states, length = int(oracle["num_states"]), int(oracle["dim"])
+    num_states, shortest, length = read_sizes(read_yaml(settings.oracle), settings.oracle)
     base = shape_of_base(read_yaml(settings.base), settings.base, num_states)
     shapes = [base] if model is None else [find_shape(name) for name in model]
     plans = [stage for shape in shapes for stage in plan_model(settings, shape, num_states, length, cards)]
@@ -52,5 +48,24 @@ def plan(
         write_json(json, [stage.as_dict() for stage in plans])
     tokens = count_tokens(shapes[0], num_states, length)
     estimate = "one an element" if tokens.compact else "two an element and a few more, an estimate"
-    print(f"{settings.run}: prompts of {tokens.prompt} tokens, completions of {tokens.completion} ({estimate})\n")
+    most = "" if shortest == length else "at most "
+    print(
+        f"{settings.run}: prompts of {most}{tokens.prompt} tokens, completions of {most}{tokens.completion} ({estimate})\n"
+    )
     print(describe(plans, cards))
+
+
+def read_sizes(oracle: Any, where: str) -> tuple[int, int, int]:
+    """V, and the length of the shortest and of the longest sequence, from an oracle's YAML. Raises ConfigError."""
+    from llome.domain import Alphabet
+
+    keys = ("alphabet", "length") if "alphabet" in oracle or "length" in oracle else ("num_states", "dim")
+    for key in keys:
+        if oracle.get(key) is None:
+            raise ConfigError(f"{where}: {key} is missing, and rows are as long as it says; write it down")
+    size, length = (oracle[key] for key in keys)
+    states = len(Alphabet.of(size).letters) if keys[0] == "alphabet" else int(size)
+    lengths = length if isinstance(length, list) else [length, length]
+    if len(lengths) != 2 or not all(isinstance(n, int) for n in lengths):
+        raise ConfigError(f"{where}: {keys[1]} is {length!r}; give a number of elements, or [shortest, longest]")
+    return states, *lengths

@@ -36,7 +36,7 @@ def refine(
         labeled: labelled tables so far; their best distinct sequences are the seeds. (Algorithm 3 names the last round's alone; there a
             labelled sequence could be proposed again and so stay among them. Here it never is, and the best would be lost.)
         out: proposals (Parquet) to write.
-        summary: summary.json of the last round, whose mean Hamming distance may raise the temperatures (none in the first round).
+        summary: summary.json of the last round, whose mean distance of edits may raise the temperatures (none in the first round).
         shard: edit this part of the seeds alone, such as 2/4; `llome gather` joins the parts.
         random_seed: seed of all draws.
         num_seeds: n_s, sequences to start from.
@@ -44,7 +44,7 @@ def refine(
         num_samples: n_o, outputs a temperature and iteration.
         temperatures: sampling temperatures before adjustment; greedy decoding comes on top.
         next_input: the most likely output of this iteration (the paper) or of the whole trajectory (the authors' release).
-        grammar: allow only well-formed completions of the right length and range.
+        grammar: allow only well-formed completions of a right length and range; always so where the problem limits edits.
         max_batch_tokens: tokens of prompts and completions held at once; bounds the memory, changes no result beyond rounding. None: a
             number for the kind of device, fewer where the free memory is too small for it.
         device: auto, cpu, cuda, cuda:1, ...
@@ -52,6 +52,7 @@ def refine(
 
     Raises:
         ConfigError: an impossible setting.
+        PolicyError: a policy that cannot keep the problem's limits on edits.
         TableError: tables of another oracle than the policy's, or nothing to start from.
     """
     for name, value in (
@@ -89,8 +90,9 @@ def refine(
         if not len(seeds):
             raise TableError(f"{labeled[-1]} has no sequence to start from; label some first")
         share = part.slice(len(seeds))
-        hamming = read_json(summary).get("mean_hamming") if summary is not None else None
-        used = adjusted_temperatures(temperatures, hamming)
+        last = read_json(summary) if summary is not None else {}
+        used = adjusted_temperatures(temperatures, last.get("mean_hamming", last.get("mean_edit_distance")))
+        grammar = grammar or domain.limited
         settings = {
             "num_seeds": num_seeds,
             "iterations": iterations,

@@ -61,6 +61,7 @@ def surrogate(
         from llome.surrogate.files import SurrogateCard, load_surrogate, save_surrogate
         from llome.surrogate.fitting import Target, fit, mean_score, rank_correlation, row_weights, seed_of
         from llome.surrogate.network import Ensemble
+        from llome.surrogate.states import as_states, count_states
         from llome.tables import Labeled, Meta, same_problem
 
         tables = [Labeled.read(path) for path in labeled]
@@ -81,12 +82,12 @@ def surrogate(
         feasible = np.isfinite(score)
         if not feasible.any():
             raise TableError(f"{labeled[-1]} and the tables before it hold no feasible sequence; label some first")
-        sequence, score, table_of = sequence[feasible], score[feasible], table_of[feasible]
+        sequence, score, table_of = as_states(sequence[feasible], domain), score[feasible], table_of[feasible]
         target = Target.of(score)
         errors = np.zeros(len(score))
         if ensemble is None:
             ensemble = Ensemble(
-                domain.num_states,
+                count_states(domain),
                 domain.length,
                 members=members,
                 filters=filters,

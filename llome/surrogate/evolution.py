@@ -9,14 +9,14 @@ best; the candidates are shared out among them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from llome.provenance import derive_seed
+from llome.surrogate.known import Known
 from llome.surrogate.settings import Evolution
-from llome.surrogate.variation import Pool, children, move_elements, redraw_runs
+from llome.surrogate.variation import Pool, move_elements, redraw_runs
 from llome.tables import row_keys
 
 ELITES = 300
@@ -37,66 +37,6 @@ class Judge(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the labels so far say of which children are worth judging."""
-
-    pool: Pool
-    """The feasible labelled sequences, best first."""
-    scores: np.ndarray
-    """(N,) their scores."""
-    labeled: np.ndarray
-    """Keys of all labelled sequences."""
-    seen: np.ndarray
-    """(V, V) bool: what has followed what in a feasible sequence."""
-    forbidden: np.ndarray
-    """(V, V) bool: the only transition of an infeasible sequence that was never seen in a feasible one."""
-    untried: np.ndarray
-    """(L, V) in (0, 1]: 1 / sqrt(1 + n) for n good sequences with this element at this place."""
-
-    @classmethod
-    def of(cls, sequences: np.ndarray, scores: np.ndarray, num_states: int) -> Known:
-        """From all labelled sequences (N, L) and their scores (N,), best first, -inf infeasible."""
-        finite = np.isfinite(scores)
-        feasible, others = sequences[finite], sequences[~finite]
-        seen, forbidden = np.zeros((2, num_states, num_states), dtype=bool)
-        seen[feasible[:, :-1], feasible[:, 1:]] = True
-        row, place = np.nonzero(~seen[others[:, :-1], others[:, 1:]])
-        alone = np.bincount(row, minlength=len(others))[row] == 1
-        forbidden[others[row, place][alone], others[row, place + 1][alone]] = True
-        good = feasible[scores[: len(feasible)] >= scores[0] / 2] if scores[0] > 0 else feasible
-        if len(good) < 100:
-            good = feasible[:200]
-        places = np.arange(sequences.shape[1])
-        counts = np.zeros((len(places), num_states), dtype=np.int64)
-        np.add.at(counts, (places, good), 1)
-        return cls(
-            Pool(feasible, feasible), scores[finite], row_keys(sequences), seen, forbidden, 1 / np.sqrt(1 + counts)
-        )
-
-    def best(self, count: int, rng: np.random.Generator) -> Pool:
-        """At most `count` of the best, drawn among equals: of thousands that are as good the first few are all alike."""
-        return self.pool.take(np.lexsort((rng.random(len(self.pool)), -self.scores))[:count])
-
-    def feasible(self, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) -> (N,) bool: no transition that no feasible sequence has shown."""
-        return np.asarray(self.seen[sequences[:, :-1], sequences[:, 1:]].all(axis=1))
-
-    def tests(self, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) -> rows that would show whether one transition is forbidden, of which no label says so or not; a row for each such."""
-        unseen = ~self.seen[sequences[:, :-1], sequences[:, 1:]]
-        rows = np.flatnonzero(unseen.sum(axis=1) == 1)
-        place = unseen[rows].argmax(axis=1)
-        first, then = sequences[rows, place].astype(np.int64), sequences[rows, place + 1]
-        open_ = ~self.forbidden[first, then]
-        _, picks = np.unique((first * len(self.seen) + then)[open_], return_index=True)
-        return rows[open_][np.sort(picks)]
-
-    def novelty(self, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) -> (N,) in (0, 1], the mean over the elements of how untried they are."""
-        return np.asarray(self.untried[np.arange(sequences.shape[1]), sequences].mean(axis=1))
-
-
 def candidates(
     judge: Judge, settings: Evolution, known: Known, proposals: Pool, count: int, *, num_states: int, random_seed: int
 ) -> tuple[Pool, dict[str, int]]:
@@ -108,7 +48,7 @@ def candidates(
         known: what the labels say; at least one sequence is feasible.
         proposals: of the policy; `sources` are what it edited.
         count: sequences wanted.
-        num_states: V, size of the alphabet.
+        num_states: V, size of the alphabet, without padding.
         random_seed: of all draws, keyed by member.
     """
     rng = _generator(random_seed, "explore")
@@ -118,10 +58,8 @@ def candidates(
     for member in range(judge.members):
         ranked = _search(judge, member, settings, known, proposals, num_states, random_seed)
         quota = guided * (member + 1) // judge.members - len(chosen)
-        picked = ranked.take(_spread(ranked.sequences, quota, settings.min_distance, taken))
-        drifted = _drift(
-            judge, member, picked.sequences, settings.drift, known, _generator(random_seed, f"drift {member}")
-        )
+        picked = ranked.take(known.spread(ranked.sequences, quota, settings.min_distance, taken))
+        drifted = _drift(judge, member, picked, settings.drift, known, _generator(random_seed, f"drift {member}"))
         for row, (before, after) in enumerate(
             zip(row_keys(picked.sequences).tolist(), row_keys(drifted).tolist(), strict=True)
         ):
@@ -139,15 +77,16 @@ def candidates(
     for _ in range(100):  # a small space may hold no more than these
         if len(chosen) == count:
             break
-        kids = children(elites, _favour_first(len(elites), 4), 4 * count, seen=known.seen, rng=rng)
+        kids = known.children(elites, _favour_first(len(elites), 4), 4 * count, rng)
         tests = kids.take(known.tests(kids.sequences))
-        chosen += tests.take(_spread(tests.sequences, (count - len(chosen) + 1) // 2, 1, taken))
+        chosen += tests.take(known.spread(tests.sequences, (count - len(chosen) + 1) // 2, 1, taken))
         picks = rng.integers(len(elites), size=4 * count)
         moved, _ = move_elements(elites.sequences[picks], matters[picks], known.seen, rng)
         moves = Pool(moved, elites.sources[picks])
-        chosen += moves.take(_spread(moves.sequences, (count - len(chosen) + 1) // 2, 1, taken))
+        moves = moves.take(known.keeps(moves))
+        chosen += moves.take(known.spread(moves.sequences, (count - len(chosen) + 1) // 2, 1, taken))
         kids = kids.take(known.feasible(kids.sequences))
-        chosen += kids.take(_spread(kids.sequences, count - len(chosen), 1, taken))
+        chosen += kids.take(known.spread(kids.sequences, count - len(chosen), 1, taken))
     explored = chosen.sequences[facts["guided"] :]
     return chosen, facts | {"explored": len(explored), "tests": int((~known.feasible(explored)).sum())}
 
@@ -174,7 +113,7 @@ def _search(
 
     values, parents = value(pool.sequences), pool
     for _ in range(settings.restart_generations if restarted else settings.generations):
-        kids = children(parents, weights, settings.population, seen=known.seen, rng=rng)
+        kids = known.children(parents, weights, settings.population, rng)
         kids = kids.take(known.feasible(kids.sequences))
         kids = kids.take(kids.distinct())
         pool, values = pool + kids, np.concatenate([values, value(kids.sequences)])
@@ -186,24 +125,23 @@ def _search(
     return pool.take(np.argsort(-values, kind="stable"))
 
 
-def _drift(
-    judge: Judge, member: int, sequences: np.ndarray, steps: int, known: Known, rng: np.random.Generator
-) -> np.ndarray:
-    """(N, L) -> (N, L) after `steps` changes each, those undone that make a sequence worse than it was at first.
+def _drift(judge: Judge, member: int, pool: Pool, steps: int, known: Known, rng: np.random.Generator) -> np.ndarray:
+    """N sequences -> (N, L) after `steps` changes each, those undone that make a sequence worse than it was at first, or none at all.
 
     Runs are redrawn and elements that matter are moved among each other, one after the other; in the last quarter they are copied.
     """
+    sequences = pool.sequences
     if not steps or not len(sequences):
         return sequences
     first = judge.score(member, sequences)
-    matters = _matters(judge, member, sequences, first, len(known.seen), rng)
+    matters = _matters(judge, member, sequences, first, len(known.seen) - (known.padding is not None), rng)
     for step in range(steps):
         last = 4 * step >= 3 * steps  # what is copied would not outlive many redrawn runs
         if step % 2 or last:
             tried, moved = move_elements(sequences, matters, known.seen, rng, copy=last)
         else:
             tried, moved = redraw_runs(sequences, known.seen, rng), matters
-        kept = (judge.score(member, tried) >= first - TOLERANCE)[:, None]
+        kept = ((judge.score(member, tried) >= first - TOLERANCE) & known.keeps(Pool(tried, pool.sources)))[:, None]
         sequences, matters = np.where(kept, tried, sequences), np.where(kept, moved, matters)
     return sequences
 
@@ -216,23 +154,10 @@ def _matters(
     others = np.repeat(sequences, length, axis=0)
     place = np.tile(np.arange(length), count)
     rows = np.arange(len(others))
-    others[rows, place] = (others[rows, place] + rng.integers(1, num_states, len(others))) % num_states
+    own = others[rows, place]
+    drawn = (own + rng.integers(1, num_states, len(others))) % num_states
+    others[rows, place] = np.where(own < num_states, drawn, own)  # an end is no element
     return judge.score(member, others).reshape(count, length) < scores[:, None] - TOLERANCE
-
-
-def _spread(sequences: np.ndarray, count: int, min_distance: int, taken: set[bytes]) -> np.ndarray:
-    """Rows of the first `count` sequences that are not `taken` and keep their distance; they are taken afterwards."""
-    rows: list[int] = []
-    for row, key in enumerate(row_keys(sequences).tolist()):
-        if len(rows) >= count:
-            break
-        if key in taken:
-            continue
-        if min_distance > 1 and rows and ((sequences[rows] != sequences[row]).sum(axis=1) < min_distance).any():
-            continue
-        rows.append(row)
-        taken.add(key)
-    return np.array(rows, dtype=np.int64)
 
 
 def _favour_first(count: int, share: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from llome.domain import Domain
 from llome.errors import TableError
 from llome.provenance import hash_file, read_json, replacing, write_json
 from llome.surrogate.network import Ensemble
+from llome.surrogate.states import count_states
 
 MARKER = "surrogate.json"
 _WEIGHTS = "model.safetensors"
@@ -56,7 +57,7 @@ def load_surrogate(directory: str | Path) -> tuple[Ensemble, SurrogateCard]:
         if hash_file(directory / _WEIGHTS) != card.weights:
             raise TableError(f"{directory / _WEIGHTS} is not what {MARKER} beside it was written for; {remedy}")
         ensemble = Ensemble(
-            card.domain.num_states, card.domain.length, members=card.members, filters=card.filters, random_seed=0
+            count_states(card.domain), card.domain.length, members=card.members, filters=card.filters, random_seed=0
         )
         ensemble.load_state_dict(load_file(directory / _WEIGHTS))
     except (TypeError, KeyError, RuntimeError, OSError, SafetensorError) as err:

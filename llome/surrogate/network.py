@@ -34,8 +34,8 @@ class Ensemble(nn.Module):
         """Draw the weights.
 
         Args:
-            num_states: V, size of the alphabet.
-            length: L, elements of a sequence.
+            num_states: V, size of the alphabet, with one more for padding where lengths differ (llome.surrogate.states).
+            length: L, elements of a sequence, of the longest where lengths differ.
             members: M.
             filters: patterns that each member can tell apart.
             random_seed: seed of the weights.

@@ -28,7 +28,7 @@ class Evolution:
     """Changes that each candidate of a search goes through, where its member sees no loss in them: runs of elements redrawn, elements that
     matter moved and copied. So candidates do not share what does not matter, and each tries other things there."""
     min_distance: int = 2
-    """Hamming distance that candidates of one member keep from each other."""
+    """Hamming distance (edit distance where lengths differ) that candidates of one member keep from each other."""
     explore: float = 0.2
     """Share of the candidates that are random children of the best labelled sequences, judged by nobody; up to half of them try one
     transition each that no feasible sequence has shown yet, and half of the others have elements moved that a member says matter."""

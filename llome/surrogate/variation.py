@@ -43,12 +43,21 @@ class Pool:
         return np.sort(np.unique(row_keys(self.sequences), return_index=True)[1])
 
 
-def children(pool: Pool, weights: np.ndarray, count: int, *, seen: np.ndarray, rng: np.random.Generator) -> Pool:
+def children(
+    pool: Pool,
+    weights: np.ndarray,
+    count: int,
+    *,
+    seen: np.ndarray,
+    rng: np.random.Generator,
+    padding: int | None = None,
+) -> Pool:
     """`count` children of parents drawn by `weights` (N,), feasible or not.
 
     Three in eight get a part of another parent, where it stood, or moved by up to `REACH` positions or half the length; a quarter have a
     part of their own rotated, by one position, as an insertion and a deletion do, or by any number, so that two parts change places; in
-    all these up to three elements are redrawn. The others have a run of 1 to L/2 elements redrawn, short ones more often.
+    all these up to three elements are redrawn. The others have a run of 1 to L/2 elements redrawn, short ones more often. Where lengths
+    differ, half of them all have up to three elements left out or put in besides.
 
     Args:
         pool: the parents (N, L); each transition of theirs is seen.
@@ -56,6 +65,7 @@ def children(pool: Pool, weights: np.ndarray, count: int, *, seen: np.ndarray, r
         count: children wanted.
         seen: (V, V) bool, transitions of feasible sequences; runs are redrawn over these.
         rng: of all draws.
+        padding: the state that stands after the end of a sequence, where lengths differ.
     """
     length = pool.sequences.shape[1]
     places = np.arange(length)
@@ -81,7 +91,32 @@ def children(pool: Pool, weights: np.ndarray, count: int, *, seen: np.ndarray, r
         rows = np.flatnonzero(redrawn >= number)
         kids[rows, rng.integers(0, length, len(rows))] = rng.integers(0, len(seen), len(rows))
     kids[runs] = redraw_runs(kids[runs], seen, rng)
+    if padding is not None:
+        for share in (0.5, 0.25, 0.125):
+            rows = np.flatnonzero(rng.random(count) < share)
+            kids[rows] = insert_or_delete(kids[rows], seen, padding, rng)
     return Pool(kids, pool.sources[first])
+
+
+def insert_or_delete(sequences: np.ndarray, seen: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
+    """(N, L) -> (N, L), in each an element left out, or one put in where there is room; each is as likely as the other.
+
+    What is put in has been seen behind what stands before it and before what stands behind it, if anything has.
+    """
+    count, length = sequences.shape
+    places, rows = np.arange(length), np.arange(count)
+    lengths = (sequences != padding).sum(axis=1)
+    adds = (rng.random(count) < 0.5) & (lengths < length)
+    place = np.floor(rng.random(count) * (lengths + adds)).astype(np.int64)
+    origin = places + np.where(adds, -1, 1)[:, None] * (places >= place[:, None])
+    shifted = np.take_along_axis(sequences, origin.clip(0, length - 1), axis=1)
+    shifted = np.where(origin < length, shifted, padding).astype(sequences.dtype)
+    before, behind = sequences[rows, np.maximum(place - 1, 0)], sequences[rows, place.clip(max=length - 1)]
+    fits = (seen[before] | (place == 0)[:, None]) & seen[:, behind].T
+    chances = rng.random(fits.shape) + fits
+    chances[:, padding] = -1.0
+    shifted[rows[adds], place[adds]] = chances.argmax(axis=1)[adds]
+    return shifted
 
 
 def redraw_runs(sequences: np.ndarray, seen: np.ndarray, rng: np.random.Generator) -> np.ndarray:

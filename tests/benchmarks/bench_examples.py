@@ -22,7 +22,7 @@ def bench_examples_of_labels(measure: Measure) -> None:
     """Both kinds, one after the other, as two objectives of one round would make them."""
     table = labels(measure.size.labels)
     domain = table.meta.domain
-    codec = SequenceCodec(compact_tokenizer(domain.num_states), domain.num_states, domain.length)
+    codec = SequenceCodec(compact_tokenizer(domain.num_states), domain)
 
     def prepare(kind: Literal["pairs", "triples"]) -> int:
         examples = match_examples(

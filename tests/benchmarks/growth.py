@@ -21,6 +21,7 @@ import numpy as np
 
 from llome.codec import SequenceCodec
 from llome.data.neighbours import find_neighbours
+from llome.domain import Domain
 from llome.policy.causal_lm import build_small_policy
 from llome.policy.refinement import refine_sequences
 from llome.policy.sampling import Sampler
@@ -71,7 +72,7 @@ def refinement(seeds: int, length: int, width: int) -> tuple[Callable[[], Any], 
     model, tokenizer = build_small_policy(
         STATES, length, hidden_size=width, num_layers=2, num_heads=max(2, width // 16), random_seed=0
     )
-    sampler = Sampler(model, SequenceCodec(tokenizer, STATES, length), grammar=True)
+    sampler = Sampler(model, SequenceCodec(tokenizer, Domain(STATES, length, "")), grammar=True)
     sequences = np.random.default_rng(0).integers(0, STATES, (seeds, length))
     temperatures = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6]
     weights = sum(p.numel() for p in model.parameters())

@@ -6,12 +6,13 @@ from transformers import AutoTokenizer
 
 from llome.callbacks.validity import ValidityCallback, validity
 from llome.codec import SequenceCodec
+from llome.domain import Domain
 from llome.errors import ConfigError
 
 
 def shares_of(path, texts, prompts):
     tokenizer = AutoTokenizer.from_pretrained(path)
-    codec = SequenceCodec(tokenizer, 12, 8)
+    codec = SequenceCodec(tokenizer, Domain(12, 8, ""))
     rows = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     ids = np.full((len(rows), max(map(len, rows)) + 1), codec.pad_id)
     for row, tokens in zip(ids, rows, strict=True):

@@ -10,13 +10,14 @@ from transformers import AutoTokenizer
 from llome.codec import SequenceCodec, format_prompt, format_sequence
 from llome.data.batches import StepLoader, StepSampler, TokenTable
 from llome.data.pairs import Examples
+from llome.domain import Domain
 
 SEQUENCES = np.array([[1, 10, 3, 4, 5, 6, 7, 8], [11, 10, 11, 10, 11, 10, 11, 10], [1] * 8, [2] * 8], dtype=np.int16)
 
 
 def table_of(path, examples):
     tokenizer = AutoTokenizer.from_pretrained(path)
-    return TokenTable(examples, SEQUENCES, SequenceCodec(tokenizer, 12, 8)), tokenizer
+    return TokenTable(examples, SEQUENCES, SequenceCodec(tokenizer, Domain(12, 8, ""))), tokenizer
 
 
 def test_collation_of_a_text_tokenizer(text_policy_path):

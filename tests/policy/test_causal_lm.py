@@ -36,7 +36,7 @@ def test_round_trip_keeps_weights_tokenizer_and_card(saved, tmp_path):
     for mine, theirs in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert (card.objective, card.domain, card.settings) == (CARD.objective, CARD.domain, CARD.settings)
-    assert SequenceCodec(tokenizer, 6, 5).compact
+    assert SequenceCodec(tokenizer, Domain(6, 5, "")).compact
     save_policy(tmp_path / "copy", model, tokenizer, CARD)
     assert hash_policy(tmp_path / "copy") == hash_policy(saved)
     assert {p.name: p.read_bytes() for p in saved.iterdir()} == {
@@ -84,7 +84,7 @@ def test_a_pretrained_directory_gets_padding_and_pickled_weights_are_refused(tex
     _, tokenizer = load_pretrained(tmp_path / "hub")
     assert tokenizer.pad_token == "<|padding|>"
     assert tokenizer.padding_side == "left"
-    codec = SequenceCodec(tokenizer, 12, 5)
+    codec = SequenceCodec(tokenizer, Domain(12, 5, ""))
     ids, mask = codec.encode_prompts(np.array([[1, 2, 3, 4, 5], [10, 11, 10, 11, 10]]))
     assert mask[1].all()
     assert not mask[0, 0]

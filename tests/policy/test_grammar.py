@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from llome.codec import SequenceCodec, format_sequence
+from llome.domain import Domain
 from llome.errors import PolicyError
 from llome.policy.grammar import Grammar
 
 
 def walk(grammar: Grammar, ids: list[int]) -> bool:
-    states = grammar.start(1)
+    states = grammar.start(np.zeros((1, 5)))
     for token in ids:
         if not grammar.allowed(states)[0, token]:
             return False
@@ -19,9 +20,9 @@ def walk(grammar: Grammar, ids: list[int]) -> bool:
 
 
 def test_compact_grammar_counts_elements(compact_policy):
-    codec = SequenceCodec(compact_policy[1], 6, 5)
+    codec = SequenceCodec(compact_policy[1], Domain(6, 5, ""))
     grammar = Grammar(codec, 10)
-    states = grammar.start(2)
+    states = grammar.start(np.zeros((2, 5)))
     for _ in range(5):
         np.testing.assert_array_equal(np.flatnonzero(grammar.allowed(states)[0]), codec.elements)
         states = grammar.advance(states, torch.tensor(codec.elements[:2]))
@@ -30,7 +31,7 @@ def test_compact_grammar_counts_elements(compact_policy):
 
 def test_text_grammar_accepts_every_sequence_and_nothing_else(text_policy):
     tokenizer = text_policy[1]
-    codec = SequenceCodec(tokenizer, 12, 5)
+    codec = SequenceCodec(tokenizer, Domain(12, 5, ""))
     assert not codec.compact
     grammar = Grammar(codec, len(tokenizer) + 3)
     rng = np.random.default_rng(0)
@@ -46,7 +47,7 @@ def test_text_grammar_accepts_every_sequence_and_nothing_else(text_policy):
 
 
 def test_other_tokenizers_are_refused(text_policy):
-    codec = SequenceCodec(text_policy[1], 12, 5)
+    codec = SequenceCodec(text_policy[1], Domain(12, 5, ""))
 
     class Broken:
         all_special_ids = ()

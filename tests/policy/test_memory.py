@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from llome.codec import SequenceCodec
+from llome.domain import Domain
 from llome.draws import row_keys
 from llome.policy import memory
 from llome.policy.sampling import Sampler, row_tokens
@@ -14,7 +15,7 @@ from llome.policy.tree import TreeCache
 @pytest.fixture
 def compact(compact_policy):
     model, tokenizer = compact_policy
-    return model, SequenceCodec(tokenizer, 6, 5)
+    return model, SequenceCodec(tokenizer, Domain(6, 5, ""))
 
 
 def test_the_size_of_a_row_is_counted_by_hand(compact, text_policy):
@@ -29,7 +30,7 @@ def test_the_size_of_a_row_is_counted_by_hand(compact, text_policy):
 @pytest.mark.parametrize("which", ["compact_policy", "text_policy"])
 def test_the_cache_of_a_batch_is_within_what_was_counted(which, request, monkeypatch):
     model, tokenizer = request.getfixturevalue(which)
-    codec = SequenceCodec(tokenizer, 6, 5)
+    codec = SequenceCodec(tokenizer, Domain(6, 5, ""))
     held = []
     start = TreeCache.__init__
 

@@ -8,6 +8,7 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 from llome.codec import SequenceCodec
 from llome.data.batches import TokenTable
 from llome.data.pairs import Examples
+from llome.domain import Domain
 from llome.policy.causal_lm import checkpoint_activations
 from llome.policy.prompts import completion_logits, has_dropout
 
@@ -24,7 +25,7 @@ def batch(codec, completions):
 def policy(request):
     """A GPT-NeoX, and a Llama whose prompts are padded."""
     model, tokenizer = request.getfixturevalue(f"{request.param}_policy")
-    return model, SequenceCodec(tokenizer, 12 if request.param == "text" else 6, 5)
+    return model, SequenceCodec(tokenizer, Domain(12 if request.param == "text" else 6, 5, ""))
 
 
 def gradients(model, micro, *, in_one_pass, checkpointing=False):

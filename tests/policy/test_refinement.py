@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from llome.codec import SequenceCodec
+from llome.domain import Domain
 from llome.policy.refinement import adjusted_temperatures, refine_sequences
 from llome.policy.sampling import Sampler, row_tokens
 
@@ -19,7 +20,7 @@ def test_temperature_rule(hamming, increment):
 @pytest.fixture
 def sampler(compact_policy):
     model, tokenizer = compact_policy
-    codec = SequenceCodec(tokenizer, 6, 5)
+    codec = SequenceCodec(tokenizer, Domain(6, 5, ""))
     return Sampler(model, codec, max_batch_tokens=16 * row_tokens(codec))
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from llome.codec import SequenceCodec
+from llome.domain import Domain
 from llome.draws import row_keys, uniforms
 from llome.errors import PolicyError
 from llome.policy import neox, sampling
@@ -26,7 +27,7 @@ def full_forward_logps(model, codec, prompt, completion_ids):
 @pytest.fixture
 def compact(compact_policy):
     model, tokenizer = compact_policy
-    return model, SequenceCodec(tokenizer, 6, 5)
+    return model, SequenceCodec(tokenizer, Domain(6, 5, ""))
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def modules(compact_policy, monkeypatch):
     """The same policy, run by transformers' modules."""
     monkeypatch.setattr(neox, "is_foldable", lambda model: False)
     model, tokenizer = compact_policy
-    return model, SequenceCodec(tokenizer, 6, 5)
+    return model, SequenceCodec(tokenizer, Domain(6, 5, ""))
 
 
 class Watched:
@@ -61,7 +62,7 @@ def watch(monkeypatch):
 @pytest.fixture
 def text(text_policy):
     model, tokenizer = text_policy
-    return model, SequenceCodec(tokenizer, 12, 5)
+    return model, SequenceCodec(tokenizer, Domain(12, 5, ""))
 
 
 @pytest.mark.parametrize("which", ["compact", "modules", "text"])

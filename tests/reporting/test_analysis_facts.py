@@ -219,17 +219,25 @@ def test_nothing_selected_leaves_nothing_to_compare() -> None:
 def test_bins_of_the_size_of_an_edit() -> None:
     def bins(length: int, *changed: int) -> list[int]:
         edits = np.array([[1] * c + [0] * (length - c) for c in changed])
-        return list(distance_bins(edits, np.zeros_like(edits)).tolist())
+        return list(distance_bins(edits, np.zeros_like(edits), Domain(2, length, "")).tolist())
 
     assert bins(20, 0, 1, 2, 19, 20) == [0, 1, 2, 19, 20]  # an edge belongs to the bin below it
     assert bins(32, 0, 1, 2, 8, 32) == [0, 1, 2, 5, 20]  # .03, .06, .25, 1
     assert DISTANCES[[0, 1, 5, 20]].tolist() == [[0.0, 0.0], [0.0, 0.05], [0.2, 0.25], [0.95, 1.0]]
     edits = np.array([[0, 0], [0, 0], [1, 0], [0, 1], [2, 0], [1, 1]])
     scores = np.array([0.0, 0.5, 0.25, INFEASIBLE, INFEASIBLE, 0.0])
-    facts = feasible_by_distance(edits, np.zeros_like(edits), scores)
+    facts = feasible_by_distance(edits, np.zeros_like(edits), scores, META.domain)
     # one of three feasible: sqrt(1/3 2/3 / 2)
     expected = {0.0: (2, 1.0, 0.0), 0.5: (3, pytest.approx(1 / 3), pytest.approx(1 / 3)), 1.0: (1, 1.0, None)}
     assert filled(facts, "feasible", "se_feasible") == expected
+
+
+def test_bins_of_edits_where_lengths_differ() -> None:
+    domain = Domain(3, 20, "", shortest=1)
+    sources = np.array([[0, 1] * 10, [0, 1] * 10, [*[0] * 10, *[-1] * 10], [0, *[-1] * 19]])
+    edits = np.array([[*[1, 0] * 9, 1, -1], [0, 1] * 10, [*[0] * 10, 2, *[-1] * 9], [1, 2, *[-1] * 18]])
+    # one deletion of 20, none, one insertion to 11, a substitution and an insertion of 2
+    assert distance_bins(edits, sources, domain).tolist() == [1, 0, 2, 20]
 
 
 def test_bins_of_likelihood_and_their_means() -> None:

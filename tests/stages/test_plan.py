@@ -7,16 +7,18 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from llome.cli import main
+from llome.errors import ConfigError
 from llome.experiment import load_experiment
 from llome.planning.hours import CARDS
 from llome.planning.reading import labels_of_rounds, read_refining, read_training
 from llome.planning.shapes import PYTHIA
-from llome.stages.plan import plan
+from llome.stages.plan import plan, read_sizes
 
 MAIN = "configs/experiments/paper/main.yaml"
 PAGE = "configs/profiles/README.md"
@@ -148,3 +150,33 @@ def test_settings_without_a_formula(
     file = write_experiment(tmp_path, values={"sft": str(tmp_path / "values.yaml")})
     assert main(["plan", "--experiment", file]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("oracle", "expected"),
+    [
+        ({"num_states": 32, "dim": 16}, (32, 16, 16)),
+        ({"alphabet": "protein", "length": 12}, (20, 12, 12)),
+        ({"alphabet": ["Ala", "Cys", "Gly"], "length": [8, 12]}, (3, 8, 12)),
+        ({"alphabet": 7, "length": [8, 8]}, (7, 8, 8)),
+    ],
+)
+def test_sizes_that_an_oracles_yaml_gives(oracle: dict[str, Any], expected: tuple[int, int, int]) -> None:
+    assert read_sizes(oracle, "oracle.yaml") == expected
+
+
+@pytest.mark.parametrize(
+    ("oracle", "said"),
+    [
+        ({"alphabet": "protein"}, "oracle.yaml: length is missing"),
+        ({"num_states": 4}, "oracle.yaml: dim is missing"),
+        (
+            {"alphabet": "dna", "length": [1, 2, 3]},
+            r"length is \[1, 2, 3\]; give a number of elements, or \[shortest, longest\]",
+        ),
+        ({"alphabet": "dna", "length": "12"}, "length is '12'"),
+    ],
+)
+def test_sizes_that_are_missing(oracle: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read_sizes(oracle, "oracle.yaml")

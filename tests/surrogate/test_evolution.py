@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from llome.errors import ConfigError
-from llome.surrogate.evolution import Known, _drift, candidates
+from llome.surrogate.evolution import _drift, candidates
+from llome.surrogate.known import Known
 from llome.surrogate.settings import Evolution
 from llome.surrogate.variation import Pool
 from llome.tables import row_keys
@@ -123,12 +124,12 @@ def test_what_does_not_matter_drifts():
     """Every transition is seen, so that any element may follow."""
     known = known_of(np.concatenate([sequences(400), np.tile(TARGET, (1, 1)).astype(np.int16)]))
     rows = np.tile(TARGET, (300, 1)).astype(np.int16)
-    found = _drift(FirstHalf(), 0, rows, 40, known, np.random.default_rng(0))
+    found = _drift(FirstHalf(), 0, Pool(rows, rows), 40, known, np.random.default_rng(0))
     assert (found[:, : L // 2] == TARGET[: L // 2]).all()
     shares = np.array([np.bincount(column, minlength=V) for column in found[:, L // 2 :].T]) / len(found)
     assert shares.min() > 0.1  # 0.2 each, were they drawn for ever
     assert len(np.unique(row_keys(found))) > 280
-    assert (_drift(FirstHalf(), 0, rows, 0, known, np.random.default_rng(0)) == rows).all()
+    assert (_drift(FirstHalf(), 0, Pool(rows, rows), 0, known, np.random.default_rng(0)) == rows).all()
 
 
 def test_candidates_are_new_distinct_and_apart():

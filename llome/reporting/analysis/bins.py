@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from llome.distances import distances, longer
+from llome.domain import Domain
+
 DISTANCES = np.array([[0.0, 0.0], *([i / 20, (i + 1) / 20] for i in range(20))])
-"""(21, 2) lower (left out) and upper ends of the bins of a normalised Hamming distance; the first holds copies alone."""
+"""(21, 2) lower (left out) and upper ends of the bins of a distance as a share of the length; the first holds copies alone."""
 LIKELIHOODS = np.array([[i / 10, (i + 1) / 10] for i in range(10)])
 """(10, 2) lower and upper (left out) ends of the bins of a mean token likelihood; the last holds 1 as well."""
 
@@ -30,10 +33,12 @@ class Means:
     """(B,) float64, the standard error of the mean; NaN where there are fewer than two."""
 
 
-def distance_bins(sequence: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """(N,) bin in `DISTANCES` of each edit from `source` (N, L) to `sequence` (N, L), exact: nothing is rounded at an edge."""
-    changed = (sequence != source).sum(axis=1)
-    return -(-changed * (len(DISTANCES) - 1) // sequence.shape[1])
+def distance_bins(sequence: np.ndarray, source: np.ndarray, domain: Domain) -> np.ndarray:
+    """(N,) bin in `DISTANCES` of each edit from `source` (N, L) to `sequence` (N, L), exact: nothing is rounded at an edge.
+
+    The distance is Hamming's as a share of the length; where lengths differ, the edit distance as a share of the longer's.
+    """
+    return -(-distances(sequence, source, domain) * (len(DISTANCES) - 1) // longer(sequence, source))
 
 
 def likelihood_bins(logp_mean: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from llome.domain import Domain
 from llome.reporting.analysis.bins import DISTANCES, LIKELIHOODS, as_json, bin_means, distance_bins, likelihood_bins
 from llome.reporting.analysis.scored import Matched
 from llome.reporting.curves import zero_infeasible
@@ -38,7 +39,9 @@ def build_facts(proposals: Proposals, matched: Matched, scores: np.ndarray) -> d
         "distinct": len(distinct),
         "iterations": best_by_iteration(proposals.step, matched.proposal, matched.source, scores),
         "selection": choices(scores[matched.selected], scores[matched.pool]),
-        "distance": feasible_by_distance(proposals.sequence[rows], proposals.source[rows], score),
+        "distance": feasible_by_distance(
+            proposals.sequence[rows], proposals.source[rows], score, proposals.meta.domain
+        ),
         "likelihood": calibration(proposals.logp_mean[rows], score, reward),
         "rank_correlation": rank_correlation(likeliest[distinct], scores[distinct]),
     }
@@ -79,13 +82,15 @@ def best_by_iteration(
     return facts
 
 
-def feasible_by_distance(sequence: np.ndarray, source: np.ndarray, score: np.ndarray) -> dict[str, list[Any]]:
+def feasible_by_distance(
+    sequence: np.ndarray, source: np.ndarray, score: np.ndarray, domain: Domain
+) -> dict[str, list[Any]]:
     """The feasible share of the edits from `source` (N, L) to `sequence` (N, L) by how far they go (Fig. 12).
 
-    `score` (N,) is the edits', -inf infeasible. The distance is Hamming's over the length, in the bins of `DISTANCES`.
+    `score` (N,) is the edits', -inf infeasible. The distance is that of `distance_bins`.
     """
     feasible = np.isfinite(score).astype(np.float64)
-    return as_json(DISTANCES, feasible=bin_means(distance_bins(sequence, source), feasible, len(DISTANCES)))
+    return as_json(DISTANCES, feasible=bin_means(distance_bins(sequence, source, domain), feasible, len(DISTANCES)))
 
 
 def calibration(logp_mean: np.ndarray, score: np.ndarray, reward: np.ndarray) -> dict[str, list[Any]]:

@@ -48,13 +48,16 @@ def build_analysis_plots(run: Run, analyses: Analyses) -> list[Plot]:
     )
     also = " and 8b" if find_families(run.schedules) else ""
     likelihood = "the mean likelihood of their tokens, in bins of 0.1"
+    far, size = "share of positions in which each differs from", "share of positions changed"
+    if not run.domain.fixed_length:
+        far, size = "edit distance, as a share of the longer's length, of each from", "edits as a share of the length"
     plots = [
         Plot(
             "fig12",
             "Feasible share by the size of the edit (paper Fig. 12)",
-            "Share of the well-formed proposals that are feasible, by the share of positions in which each differs from the sequence that"
+            f"Share of the well-formed proposals that are feasible, by the {far} the sequence that"
             f" it edits: copies at 0, the others in bins of 0.05.{pooled}",
-            "share of positions changed",
+            size,
             "feasible",
             _binned(schedules, "distance", "feasible", DISTANCES, None),
             top=1.0,
