@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from llome.domain import Domain
 from llome.errors import BudgetExhaustedError, ConfigError, LlomeError, OracleError, TableError
 from llome.scoring import Budget, Ehrlich, Journal, Oracle, load_oracle, save_oracle
 from llome.scoring.oracle import read_settings
@@ -15,7 +16,8 @@ from llome.scoring.oracle import read_settings
 class Counting:
     """An oracle that remembers what it was asked, and answers with a function of sequence and query number."""
 
-    num_states, length, optimum, deterministic, fingerprint = 8, 12, None, False, "counting"
+    num_states, length, optimum, deterministic, fingerprint, repeats = 8, 12, None, False, "counting", 1
+    domain = Domain(8, 12, "counting")
 
     def __init__(self, die_at: int | None = None) -> None:
         self.asked: list[int] = []
@@ -170,7 +172,7 @@ def test_budget_validates_what_goes_in_and_comes_out(sequences):
     }
     for words, answer in answers.items():
         budget = Budget(lambda x, query, answer=answer: answer, spent=10)
-        budget.oracle.num_states, budget.oracle.length = 8, 12
+        budget.oracle.domain, budget.oracle.repeats = Counting.domain, 1
         with pytest.raises(OracleError, match=words):
             budget(sequences[:3])
         assert budget.spent == 10

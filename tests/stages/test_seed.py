@@ -14,6 +14,7 @@ import pytest
 from llome.cli import main
 from llome.domain import Domain
 from llome.scoring import Ehrlich, load_oracle
+from llome.scoring.budget import Labels
 from llome.scoring.genetic import Round
 from llome.stages.seed import _Record
 from llome.tables import Labeled, Meta
@@ -133,6 +134,8 @@ def test_facts_of_a_round_with_the_infeasible_as_zero():
     scores = np.array([0.5, 0.5, -np.inf, 1.0])
     for optimum, regret in ((2.0, 1.5), (None, None)):
         record = _Record(None, optimum)
+        labels = Labels(scores, np.arange(4), np.empty((4, 0)), np.zeros(4, bool), np.full(4, "", object), 0)
+        record.hear(labels, 4)
         record.add(Round(1, rows, scores, rows[3], 1.0, rows))
         record.add(Round(2, rows[2:3].repeat(2, axis=0), np.full(2, -np.inf), rows[3], 1.0, rows))
         first, second = record.rounds
