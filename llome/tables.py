@@ -263,7 +263,7 @@ class Labeled(Table):
     """(N,) int32, GA round (from 1) or LLOME round (from 1)."""
     origin: np.ndarray
     """(N,) str, "ga" or the history of the round."""
-    measurements: np.ndarray = field(default=None)  # type: ignore[assignment]
+    measurements: np.ndarray = field(default=None)  # type: ignore[arg-type]
     """(N, R) float64, of which the score is the mean; NaN where there were fewer; R = 0 where all were measured once."""
     failed: Failed = field(default=None)  # type: ignore[assignment]
     """What was asked for and has no score."""
@@ -346,7 +346,7 @@ class Labeled(Table):
             at = table.schema.names.index("score")
             table = table.set_column(at, "score", table["score"].fill_null(0.0))
         rows = cls._decode_columns(table, meta.domain, path)
-        kept = {name: column[~failed] for name, column in rows.items()}
+        kept: dict[str, Any] = {name: column[~failed] for name, column in rows.items()}
         if "measurements" in more:
             lists = [row for row, bad in zip(more["measurements"].to_pylist(), failed, strict=True) if not bad]
             width = max((len(row or ()) for row in lists), default=0)

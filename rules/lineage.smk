@@ -110,8 +110,9 @@ def rival_seed(wc):
 
 
 def budget_option(wc):
-    budget = EXPERIMENTS[wc.run].budget
-    return "" if budget is None else f"--budget {budget}"
+    experiment = EXPERIMENTS[wc.run]
+    limits = {"budget": experiment.budget, "round_budget": experiment.round_budget}
+    return " ".join(f"--{name} {calls}" for name, calls in limits.items() if calls is not None)
 
 
 def parent_file(name):

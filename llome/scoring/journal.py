@@ -90,10 +90,8 @@ class Journal:
             self._forgiven = [a + b for a, b in zip(self._forgiven, self._failures, strict=True)]
             self._failures = [0] * len(self._failures)
             return
-        queries = line["query"] if isinstance(line["query"], list) else None
-        count = len(line["sequences"])
-        if queries is None:
-            queries = range(line["query"], line["query"] + count)
+        count, first = len(line["sequences"]), line["query"]
+        queries = first if isinstance(first, list) else list(range(first, first + count))
         sequences = np.array(line["sequences"], dtype=np.int64).reshape(count, self._length)
         said = line["failed"] if "failed" in line else line["scores"]
         for query, sequence, what in zip(queries, sequences, said, strict=True):
@@ -162,6 +160,11 @@ class Journal:
         """Put answers on disk: scores (N,) of sequences (N, L), asked for under the numbers `queries` (N,)."""
         answers = [None if s == -np.inf else s for s in scores.tolist()]
         self._write({"query": _numbers(queries), "sequences": sequences.tolist(), "scores": answers})
+
+    def revise(self, queries: np.ndarray, sequences: np.ndarray, scores: np.ndarray) -> None:
+        """The same for what is replayed later in this run."""
+        self.append(queries, sequences, scores)
+        self._take({"query": queries.tolist(), "sequences": sequences.tolist(), "scores": scores.tolist()})
 
     def fail(self, queries: np.ndarray, sequences: np.ndarray, messages: Sequence[str]) -> None:
         """Put attempts that failed on disk, and why each did."""

@@ -20,9 +20,7 @@ class BlackBox:
 
     def __call__(self, texts: list[str]) -> list[float]:
         """Scores of texts, which poli takes as an (N,) array of strings, or as (N, L) of letters where all are equally long."""
-        if len({len(text) for text in texts}) == 1:
-            sequences = np.array([list(text) for text in texts])
-        else:
-            sequences = np.array(texts)
+        alike = len({len(text) for text in texts}) == 1
+        sequences = np.array([list(text) for text in texts] if alike else texts)
         scores = np.asarray(self._black_box(sequences), dtype=np.float64)
         return scores.reshape(len(texts), -1)[:, 0].tolist()

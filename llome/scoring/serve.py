@@ -46,7 +46,8 @@ def load(name: str, arguments: dict[str, Any]) -> Callable[[Any], Any]:
     for part in path.split("."):
         found = getattr(found, part)
     if inspect.isclass(found):
-        return found(**arguments)  # type: ignore[no-any-return]
+        construct: Callable[..., Any] = found
+        return construct(**arguments)
     if not callable(found):
         raise TypeError(f"{name} is {type(found).__name__}, which cannot be called")
     return lambda sequences: found(sequences, **arguments)

@@ -35,13 +35,13 @@ def filter_proposals(
 ) -> None:
     """Choose the proposals that go to the oracle.
 
-    Proposals that were not parsed or are labelled already are dropped; of equal ones the likeliest stays; then those whose mean token
+    Proposals that were not parsed, are labelled already or have failed are dropped; of equal ones the likeliest stays; then those whose mean token
     likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them. A policy that wrote
     nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
 
     Args:
         proposals: proposals (Parquet) of the refinement.
-        labeled: every labelled table so far; no sequence of theirs is selected.
+        labeled: every labelled table so far; no sequence of theirs is selected, nor one that failed.
         out: selected candidates (Parquet) to write.
         random_seed: seed of the draw.
         k: candidates to select, the oracle calls of a round.
@@ -78,7 +78,7 @@ def filter_proposals(
         parsed = table.take(table.parsed)
         order = np.argsort(-parsed.logp_mean, kind="stable")
         unique = parsed.take(np.sort(order[np.unique(row_keys(parsed.sequence[order]), return_index=True)[1]]))
-        known = np.concatenate([row_keys(t.sequence) for t in past])
+        known = np.concatenate([row_keys(t.asked) for t in past])
         novel = unique.take(~np.isin(row_keys(unique.sequence), known))
         counts = f"{len(table):,} proposals, {len(parsed):,} parsed, {len(unique):,} distinct, {len(novel):,} not yet labelled"
         threshold = float(np.quantile(novel.logp_mean, likelihood_quantile)) if len(novel) else None
@@ -136,6 +136,7 @@ def _evolved(
     )
     order = best_rows(score, query, len(score))
     known = Known.of(sequence[order], score[order], domain.num_states)
+    known = replace(known, labeled=np.concatenate([known.labeled, *(row_keys(t.failed.sequence) for t in labeled)]))
     if not len(known.pool):
         raise TableError("no labelled sequence is feasible, so there is nothing to evolve from; leave evolve out")
     pool = Pool(proposals.sequence, proposals.source)

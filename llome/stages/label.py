@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llome.errors import OracleError
+from llome.errors import ConfigError, OracleError
 from llome.paths import parse_history, round_number
 from llome.provenance import exclusive, hash_file
 from llome.scoring.budget import Budget, Labels
 from llome.scoring.journal import Journal
+from llome.scoring.lab import Manual
 from llome.scoring.oracle import load_oracle
 from llome.shards import Shard
 from llome.tables import Failed, Labeled, Meta, Selected, same_problem
@@ -60,6 +61,9 @@ def label(
     total = min(limits, default=None)
     Budget(black_box, total=total, spent=before.spent, batch_size=batch_size).require(len(candidates))
     count = rows.stop - rows.start
+    by_hand = black_box if isinstance(black_box, Manual) else None
+    if by_hand is not None and not part.whole:
+        raise ConfigError(f"shard is {shard}, but {oracle} is manual: a plate is measured as a whole; leave --shard out")
     with exclusive(out.parent, part.lock(out)):
         key = {"stage": "label", "inputs": inputs, "settings": settings}
         with (
@@ -73,11 +77,18 @@ def label(
                 disable=None,
             ) as bar,
             Budget(
-                black_box, total=total, spent=before.spent, journal=journal, batch_size=batch_size, progress=bar.update
+                black_box,
+                total=total,
+                spent=before.spent,
+                journal=journal,
+                batch_size=batch_size if by_hand is None else max(1, count),
+                progress=bar.update,
             ) as score,
         ):
+            if by_hand is not None:
+                by_hand.place(out.parent, candidates.sequence, before.spent + np.arange(count), journal)
             labels = score.ask(candidates.sequence, rows=rows)
-            if labels.failed.all() and count:
+            if labels.failed.all() and count and by_hand is None:
                 journal.forgive()
                 raise OracleError(
                     f"all {count} sequences failed, the first with: {labels.message[0]}; mend the oracle, then run the same"
@@ -86,6 +97,8 @@ def label(
             meta = Meta(domain, inputs, settings, score.spent, labels.facts)
             label_table(labels, candidates.sequence[rows], meta, round_number(history), history).write(out)
             journal.delete()
+            if by_hand is not None:
+                by_hand.done()
     if labels.failed.any():
         row = int(labels.failed.argmax())
         print(f"{int(labels.failed.sum())} of {count} sequences failed, the first with: {labels.message[row]}")

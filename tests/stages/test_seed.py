@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,7 @@ def test_facts_of_a_round_with_the_infeasible_as_zero():
         labels = Labels(scores, np.arange(4), np.empty((4, 0)), np.zeros(4, bool), np.full(4, "", object), 0)
         record.hear(labels, 4)
         record.add(Round(1, rows, scores, rows[3], 1.0, rows))
+        record.hear(replace(labels, failed=np.zeros(2, bool), query=np.arange(4, 6)), 6)
         record.add(Round(2, rows[2:3].repeat(2, axis=0), np.full(2, -np.inf), rows[3], 1.0, rows))
         first, second = record.rounds
         assert first == {
