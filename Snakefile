@@ -87,6 +87,7 @@ onsuccess:
 
 onerror:
     print_drawn()
+    print_waiting()
 
 
 wildcard_constraints:

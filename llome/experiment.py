@@ -252,7 +252,9 @@ def _check_oracle(experiment: Experiment, where: str) -> None:
     check_shape(settings, "oracle", experiment.oracle)
     kind, table = settings["name"], settings.get("path")
     if kind == "table" and not Path(table).is_file():
-        raise ConfigError(f"{experiment.oracle}: path: there is no table {table}; paths start from the folder a run is started in")
+        raise ConfigError(
+            f"{experiment.oracle}: path: there is no table {table}; paths start from the folder a run is started in"
+        )
     if kind == "manual" and experiment.shards.get("label", 1) > 1:
         raise ConfigError(
             f"{where}: shards: label is {experiment.shards['label']}, but {experiment.oracle} is manual and a plate is measured as a"

@@ -88,7 +88,11 @@ def _explain(error: ValidationError) -> str:
             return f"{lead}unknown key {unknown!r}{hint}"
         case "required":
             missing = next(key for key in rule if key not in value)
-            described = error.schema.get("properties", {}).get(missing, {}).get("description", "an oracle of this kind needs it")
+            described = (
+                error.schema.get("properties", {})
+                .get(missing, {})
+                .get("description", "an oracle of this kind needs it")
+            )
             return f"{lead}the key {missing!r} is missing: {described}"
         case "type":
             wanted = " or ".join(_KINDS[kind] for kind in ([rule] if isinstance(rule, str) else rule))

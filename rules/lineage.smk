@@ -31,6 +31,15 @@ def print_drawn():
             print(f"\n{run}\n" if ONLY is None else "", summary.read_text(), sep="", end="")
 
 
+def print_waiting():
+    """Say what a laboratory has to measure before the same command can go on: the last words of `llome label`."""
+    for layout in LAYOUTS.values():
+        for table in sorted(layout.root.glob("r*/*/to_label.csv")):
+            log = table.parent / "logs" / "label.log"
+            words = log.read_text().splitlines()[-1:] if log.is_file() else []
+            print("", *words, sep="\n", file=sys.stderr)
+
+
 def hold_results():
     """Keep other runs out of the results until this process ends; ends it where another has them."""
     global held

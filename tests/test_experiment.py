@@ -296,15 +296,30 @@ def test_every_kind_of_oracle_in_an_experiment(kind: str) -> None:
         ("command", "path: x\n", {}, "the key 'path' is of no use here"),
         ("ehrlich", "alphabet: dna\n", {}, "the key 'alphabet' is of no use here"),
         ("python", "fonction: x\n", {}, "unknown key 'fonction', did you mean 'function'"),
-        ("command", "command: python score.py\n", {}, "command: 'python score.py' is text, expected a list .the program and its"),
+        (
+            "command",
+            "command: python score.py\n",
+            {},
+            "command: 'python score.py' is text, expected a list .the program and its",
+        ),
         ("command", "timeout: 0\n", {}, "timeout: 0 is too small, expected more than 0"),
         ("table", "path: nowhere.csv\n", {}, "there is no table nowhere.csv"),
         ("manual", "", {}, r"x: seed: the genetic algorithm asks .* seed: \{table: mine\.csv\}"),
         ("manual", "", {"shards": {"label": 2}}, "x: shards: label is 2, but oracle.yaml is manual"),
         ("command", "start: null\n", {}, r"oracle\.yaml names none; give it start: or wild_type:, or begin with"),
         ("command", "", {"analyze": True}, r"x: analyze: .* oracle\.yaml .command. has its price"),
-        ("command", "repeats: 3\n", {"budget": 35999}, r"seeds .30000: .* batch .6000: .*, each measured 3 times; give at least 36000"),
-        ("command", "repeats: 2\n", {"round_budget": 3999}, "round_budget: 3999 oracle calls do not pay for one batch .4000"),
+        (
+            "command",
+            "repeats: 3\n",
+            {"budget": 35999},
+            r"seeds .30000: .* batch .6000: .*, each measured 3 times; give at least 36000",
+        ),
+        (
+            "command",
+            "repeats: 2\n",
+            {"round_budget": 3999},
+            "round_budget: 3999 oracle calls do not pay for one batch .4000",
+        ),
     ],
 )
 def test_what_an_oracle_cannot_do_is_known_before_anything_runs(kind: str, more: str, changes: Any, words: str) -> None:

@@ -104,12 +104,12 @@ class Budget:
             raise OracleError(f"query {labels.query[row]} failed: {labels.message[row]}")
         return labels.score
 
-    def ask(self, sequences: np.ndarray, *, rows: slice | None = None) -> Labels:
+    def ask(self, sequences: np.ndarray, *, rows: slice | None = None, later: int = 0) -> Labels:
         """Measure (N, L) integers, or only `rows` of them as one job of several; what the journal answers is not asked again.
 
         Measurement m of row i has number `spent` + m N + i, whatever part of the rows is asked for. What fails is attempted again as
-        often as the oracle says and the budget allows, of which each job has its share. Then the budget's `spent` counts all calls up
-        to the last of these rows.
+        often as the oracle says and the budget allows: each job has its share of what is left, when all measurements of this call
+        and of the `later` sequences of others are paid for. Then `spent` counts all calls up to the last of these rows.
         """
         whole, repeats = len(sequences), self.oracle.repeats
         start, stop, _ = (rows or slice(None)).indices(whole)
@@ -119,7 +119,7 @@ class Budget:
         queries = (first + whole * np.arange(repeats)[:, None] + np.arange(start, stop)).ravel()
         spare = None
         if self.total is not None:
-            left = self.total - first - whole * repeats
+            left = max(0, self.total - first - (whole + later) * repeats)
             spare = left * stop // whole - left * start // whole if whole else left
         asked = _Asked(np.tile(sequences, (repeats, 1)), queries, spare)
         if self._journal is not None and count:

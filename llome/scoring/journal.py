@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +43,9 @@ class Journal:
     def __init__(self, path: str | Path, key: Any, length: int) -> None:
         """Open `path`, and keep what it holds if it belongs to `key`, all that determines the run, as JSON.
 
-        Sequences have `length` elements. A last line that was cut short is dropped; a journal of another key (settings
-        have changed) is begun anew. Raises OracleError where an earlier line is corrupt, LlomeError where the file
-        cannot be written.
+        Sequences have `length` elements. A last line that was cut short is dropped; a journal of another key (settings have changed)
+        is put aside, where it holds answers, and begun anew. Raises OracleError where an earlier line is corrupt, LlomeError where the
+        file cannot be written.
         """
         self.path = Path(path)
         self._key = hash_json(key)
@@ -73,6 +74,10 @@ class Journal:
         whole = text[: text.rfind(b"\n") + 1]
         header, *lines = whole.splitlines() or [b"{}"]
         if self._parse(1, header).get("key") != self._key:
+            if len(lines) > 0:
+                aside = self.path.with_name(f"{self.path.name}.{hash_json(text.decode(errors='replace'))}")
+                aside.write_bytes(text)
+                print(f"warning: settings have changed; what was answered before lies in {aside}", file=sys.stderr)
             self._file.truncate(0)
             self._write({"key": self._key})
             return

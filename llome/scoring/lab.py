@@ -128,7 +128,10 @@ class Manual(Posed):
 
     def _ask(self, missing: list[int], texts: list[str], queries: np.ndarray, known: int) -> None:
         assert self._folder is not None
-        with replacing(self._folder / TO_LABEL) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self._folder / TO_LABEL) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             table = csv.writer(file)
             table.writerow(COLUMNS)
             table.writerows([int(queries[number]), texts[number], "", "", ""] for number in missing)
@@ -143,7 +146,10 @@ def _contradictions(rows: list[Row], queries: np.ndarray, told: Told) -> list[tu
     """Scores that are not those of an earlier plate, by line."""
     before = dict(zip(queries.tolist(), told.score.tolist(), strict=True))
     return [
-        (row.line, f"id {row.id} has {row.shown} here, and {before[row.id]:g} (higher is better) was taken from an earlier plate")
+        (
+            row.line,
+            f"id {row.id} has {row.shown} here, and {before[row.id]:g} (higher is better) was taken from an earlier plate",
+        )
         for row in rows
         if not np.isnan(before[row.id]) and row.score != before[row.id]
     ]

@@ -88,10 +88,17 @@ def read_plate(path: Path, texts: Mapping[int, str], problem: Problem) -> tuple[
             score = float(text.replace(",", "."))
             commas.append(line)
         feasible, message = row.get("feasible", ""), row.get("message", "")
-        if not text and not message and feasible_of(feasible) in (None, True) and (not feasible or feasible_of(feasible)):
+        if (
+            not text
+            and not message
+            and feasible_of(feasible) in (None, True)
+            and (not feasible or feasible_of(feasible))
+        ):
             continue  # not measured yet
         if isinstance(score, str):
-            more = "; the file is separated by commas, so a decimal comma is not taken" if _COMMA.fullmatch(text) else ""
+            more = (
+                "; the file is separated by commas, so a decimal comma is not taken" if _COMMA.fullmatch(text) else ""
+            )
             mistakes.append((line, f"id {number}: the score {text!r} is no number{more}"))
             continue
         if feasible and feasible_of(feasible) is None:
@@ -116,7 +123,9 @@ def _split(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
     except OSError as err:
         raise OracleError(f"cannot read {path}: {err.strerror or err}") from err
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff", b"PK"):
-        raise OracleError(f"{path} is no plain text (a workbook, or UTF-16); save it from the spreadsheet as CSV (UTF-8)")
+        raise OracleError(
+            f"{path} is no plain text (a workbook, or UTF-16); save it from the spreadsheet as CSV (UTF-8)"
+        )
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -35,9 +35,9 @@ def filter_proposals(
 ) -> None:
     """Choose the proposals that go to the oracle.
 
-    Proposals that were not parsed, are labelled already or have failed are dropped; of equal ones the likeliest stays; then those whose mean token
-    likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them. A policy that wrote
-    nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
+    Proposals that were not parsed, are labelled already or have failed are dropped; of equal ones the likeliest stays; then those whose
+    mean token likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them. A policy that
+    wrote nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
 
     Args:
         proposals: proposals (Parquet) of the refinement.

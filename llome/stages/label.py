@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from llome.errors import ConfigError, OracleError
+from llome.errors import BudgetExhaustedError, ConfigError, OracleError
 from llome.paths import parse_history, round_number
 from llome.provenance import exclusive, hash_file
 from llome.scoring.budget import Budget, Labels
@@ -55,15 +55,21 @@ def label(
     rows = part.slice(len(candidates))
     inputs = {"oracle": hash_file(oracle), "selected": hash_file(selected), "parent": hash_file(parent)}
     settings = {"history": history, **part.settings()}
-    limits = [
-        limit for limit in (budget, None if round_budget is None else before.spent + round_budget) if limit is not None
-    ]
-    total = min(limits, default=None)
+    calls = len(candidates) * black_box.repeats
+    if round_budget is not None and calls > round_budget:
+        raise BudgetExhaustedError(
+            f"round_budget is {round_budget}, and the {len(candidates)} candidates of {selected} take {calls} calls; raise it, or"
+            " select fewer"
+        )
+    limits = [budget, None if round_budget is None else before.spent + round_budget]
+    total = min((limit for limit in limits if limit is not None), default=None)
     Budget(black_box, total=total, spent=before.spent, batch_size=batch_size).require(len(candidates))
     count = rows.stop - rows.start
     by_hand = black_box if isinstance(black_box, Manual) else None
     if by_hand is not None and not part.whole:
-        raise ConfigError(f"shard is {shard}, but {oracle} is manual: a plate is measured as a whole; leave --shard out")
+        raise ConfigError(
+            f"shard is {shard}, but {oracle} is manual: a plate is measured as a whole; leave --shard out"
+        )
     with exclusive(out.parent, part.lock(out)):
         key = {"stage": "label", "inputs": inputs, "settings": settings}
         with (

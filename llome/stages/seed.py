@@ -105,7 +105,8 @@ def seed(
             record = _Record(earlier, black_box.optimum)
 
             def ask(sequences: np.ndarray) -> np.ndarray:
-                labels = score.ask(sequences)
+                to_come = rounds - 1 - len(record.rounds)
+                labels = score.ask(sequences, later=to_come * population)
                 if labels.failed.all():
                     journal.forgive()
                     raise OracleError(

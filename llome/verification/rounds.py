@@ -130,7 +130,7 @@ def _check_rows(
     before: list[Labeled],
     ledger: Ledger,
 ) -> None:
-    """Labels, and what failed, are the candidates, row by row; candidates are proposals, unless they evolved; neither was labelled before."""
+    """Labels and failures are the candidates, row by row; candidates are proposals, unless they evolved; neither was asked for before."""
     known = np.concatenate([row_keys(table.asked) for table in before]) if before else None
     for table in (selected, labeled):
         if table is not None and known is not None:

@@ -27,7 +27,10 @@ def test_the_formula(states, maximize):
     x = everything(states, 6)
     centre, random = np.array(oracle.drawn["centre"]), np.array(oracle.drawn["random"])
     assert (random[:, 0] == 0).all()
-    by_hand = [-0.4 * sum(a != b for a, b in zip(s, centre, strict=True)) + sum(random[i, e] for i, e in enumerate(s)) for s in x]
+    by_hand = [
+        -0.4 * sum(a != b for a, b in zip(s, centre, strict=True)) + sum(random[i, e] for i, e in enumerate(s))
+        for s in x
+    ]
     np.testing.assert_allclose(oracle(x), by_hand if maximize else np.negative(by_hand), atol=1e-12)
     assert oracle.optimum == pytest.approx(oracle(x).max())
 

@@ -76,7 +76,9 @@ def test_letters_of_several_characters():
 
 def test_what_is_missing_is_an_error_where_that_is_said():
     oracle = table("sequence,score\nAAAA,1\n", missing="error")
-    with pytest.raises(OracleError, match=r"mine\.csv has no score of 'CCCC' \(2 of 3 asked for are missing\).*missing: infeasible"):
+    with pytest.raises(
+        OracleError, match=r"mine\.csv has no score of 'CCCC' \(2 of 3 asked for are missing\).*missing: infeasible"
+    ):
         oracle(rows(["AAAA", "CCCC", "GGGG"]))
 
 
@@ -106,7 +108,11 @@ def test_a_table_that_changed_is_refused_and_one_that_is_gone():
         ("sequence,score\nAAAA,1\n", {"score_column": "dG"}, "has no column 'dG'; it has sequence, score"),
         ("sequence,score\n", {}, "has no row"),
         ("sequence,score\nAAAA,1,2\n", {}, r"cannot read mine\.csv"),
-        ("sequence,score,ok\nAAAA,1,yes\nCCCC,1,perhaps\n", {"feasible_column": "ok"}, "line 3: ok is 'perhaps'; say yes or no"),
+        (
+            "sequence,score,ok\nAAAA,1,yes\nCCCC,1,perhaps\n",
+            {"feasible_column": "ok"},
+            "line 3: ok is 'perhaps'; say yes or no",
+        ),
         (None, {"missing": "zero"}, "missing is 'zero'; say infeasible, or error"),
         (None, {"repeats": 2}, "a table always says the same"),
         ({"sequence": [1, 2], "score": [1, 2]}, {}, "sequence holds int64; sequences are text"),

@@ -244,13 +244,16 @@ def test_each_batch_is_synced_before_the_next_is_asked(tmp_path, sequences, monk
     assert events == ["sync 1 lines", "ask 0", "sync 2 lines", "ask 20", "sync 3 lines", "ask 40", "sync 4 lines"]
 
 
-def test_journal_of_other_settings_is_begun_anew(tmp_path, sequences):
+def test_journal_of_other_settings_is_put_aside_and_begun_anew(tmp_path, sequences, capsys):
     with Journal(tmp_path / "j", {"seed": 1}, 12) as journal:
         Budget(Counting(), journal=journal)(sequences)
     oracle = Counting()
     with Journal(tmp_path / "j", {"seed": 2}, 12) as journal:
         Budget(oracle, journal=journal)(sequences[:4])
     assert oracle.asked == [0, 1, 2, 3]
+    (aside,) = tmp_path.glob("j.*")
+    assert len(aside.read_text().splitlines()) == 2
+    assert f"what was answered before lies in {aside}" in capsys.readouterr().err
 
 
 def test_journal_of_other_sequences_is_refused(tmp_path, sequences):

@@ -365,7 +365,7 @@ def test_one_sequence_of_a_python_function_fails(fault, message):
 def test_python_that_cannot_be_loaded_shows_the_users_own_traceback():
     with pytest.raises(OracleError, match="raised ModuleNotFoundError: No module named 'nowhere'"):
         ask(python("", function="nowhere:score"))
-    with pytest.raises(OracleError, match="raised AttributeError.*has no attribute 'scores'"):
+    with pytest.raises(OracleError, match=r"raised AttributeError.*has no attribute 'scores'"):
         ask(python("score = 1", function="mine:scores"))
     with pytest.raises(OracleError, match="raised TypeError: mine:score is int, which cannot be called"):
         ask(python("score = 1"))
@@ -419,7 +419,7 @@ def test_settings_that_make_no_oracle():
             command("", **settings)
     with pytest.raises(ConfigError, match="the key 'length' is missing"):
         make_oracle({"name": "command", "alphabet": "dna", "command": ["x"]})
-    with pytest.raises(ConfigError, match="function is 'score'; give package.module:Name"):
+    with pytest.raises(ConfigError, match=r"function is 'score'; give package\.module:Name"):
         python("", function="score")
     with pytest.raises(ConfigError, match="names none; give start"):
         command("").initial_solution()

@@ -34,7 +34,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def problem(script: str = SCRIPT, **settings) -> Domain:
     Path("score.py").write_text(script)
-    spec = {"name": "command", "alphabet": "dna", "length": 6, "command": [sys.executable, "-S", "score.py"], "start": "ACACAC"}
+    spec = {
+        "name": "command",
+        "alphabet": "dna",
+        "length": 6,
+        "command": [sys.executable, "-S", "score.py"],
+        "start": "ACACAC",
+    }
     Path("oracle.yaml").write_text(yaml.safe_dump(spec | settings))
     assert main(["oracle", "--spec", "oracle.yaml", "--out", "oracle.json"]) == 0
     return load_oracle("oracle.json").domain
@@ -117,10 +123,14 @@ def test_what_failed_is_not_selected_again():
     rows = candidates(domain, 9)
     origin = np.array(["ga"] * 3, dtype=object)
     failed = Failed(rows[3:5], np.arange(3, 5), np.ones(2, np.int32), origin[:2], np.array(["no", "way"], dtype=object))
-    Labeled(Meta(domain, spent=5), rows[:3], np.arange(3.0), np.arange(3), np.ones(3, np.int32), origin, failed=failed).write("l.parquet")
+    Labeled(
+        Meta(domain, spent=5), rows[:3], np.arange(3.0), np.arange(3), np.ones(3, np.int32), origin, failed=failed
+    ).write("l.parquet")
     n, zeros = np.arange(9, dtype=np.int32), np.zeros(9)
     source = np.repeat(rows[:1], 9, axis=0)
-    Proposals(Meta(domain, spent=5), rows, source, n, 0 * n, zeros.astype(np.float32), zeros, zeros, zeros == 0).write("p.parquet")
+    Proposals(Meta(domain, spent=5), rows, source, n, 0 * n, zeros.astype(np.float32), zeros, zeros, zeros == 0).write(
+        "p.parquet"
+    )
     options = ["--out", "s.parquet", "--k", "9", "--likelihood_quantile", "0"]
     assert main(["filter", "--proposals", "p.parquet", "--labeled", "l.parquet", *options]) == 0
     assert {row.tobytes() for row in Selected.read("s.parquet").sequence} == {row.tobytes() for row in rows[5:]}
@@ -142,12 +152,24 @@ def test_the_genetic_algorithm_on_an_oracle_that_fails(capsys):
     assert table.meta.spent == 90 + failures == table.meta.facts["rounds"][-1]["counted"]
     assert table.meta.spent == len(Path("asked.log").read_text().splitlines())
     assert main(["seed", "--oracle", "oracle.json", "--out", "two", "--rounds", "2", *small]) == 0
-    assert main(["seed", "--oracle", "oracle.json", "--out", "three", "--rounds", "3", *small, "--resume_from", "two"]) == 0
+    assert (
+        main(["seed", "--oracle", "oracle.json", "--out", "three", "--rounds", "3", *small, "--resume_from", "two"])
+        == 0
+    )
     carried = Labeled.read("three/labeled.parquet")
     for name, column in table.columns.items():
         np.testing.assert_array_equal(carried.columns[name], column)
     np.testing.assert_array_equal(carried.failed.sequence, table.failed.sequence)
     assert carried.meta.facts == table.meta.facts
+
+
+def test_retries_leave_the_later_rounds_what_they_need():
+    problem(retries=9)
+    small = ["--population", "30", "--mutation_probability", "0.2", "--random_seed", "1", "--rounds", "3"]
+    assert main(["seed", "--oracle", "oracle.json", "--out", "exact", *small, "--budget", "90"]) == 0
+    assert Labeled.read("exact/labeled.parquet").meta.spent == 90
+    assert main(["seed", "--oracle", "oracle.json", "--out", "more", *small, "--budget", "93"]) == 0
+    assert Labeled.read("more/labeled.parquet").meta.spent == 93
 
 
 def test_a_table_with_failures_holds_what_it_says():
@@ -157,7 +179,9 @@ def test_a_table_with_failures_holds_what_it_says():
     failed = Failed(rows[2:], np.array([0, 3]), np.ones(2, np.int32), origin, np.array(["no", "way"], dtype=object))
     measured = np.array([[1.0, 3.0, np.nan], [-np.inf, 2.0, -np.inf]])
     score = np.array([2.0, -np.inf])
-    table = Labeled(Meta(domain, spent=9), rows[:2], score, np.array([1, 2]), np.ones(2, np.int32), origin, measured, failed)
+    table = Labeled(
+        Meta(domain, spent=9), rows[:2], score, np.array([1, 2]), np.ones(2, np.int32), origin, measured, failed
+    )
     table.write("a.parquet")
     read = Labeled.read("a.parquet")
     np.testing.assert_array_equal(read.measurements, measured)

@@ -36,7 +36,9 @@ def problem(**settings) -> Domain:
     assert main(["oracle", "--spec", "oracle.yaml", "--out", "oracle.json"]) == 0
     domain = load_oracle("oracle.json").domain
     origin = np.array(["mine"], dtype=object)
-    seed = Labeled(Meta(domain, spent=FIRST), rows(["GGGG"]), np.ones(1), np.zeros(1, int), np.ones(1, np.int32), origin)
+    seed = Labeled(
+        Meta(domain, spent=FIRST), rows(["GGGG"]), np.ones(1), np.zeros(1, int), np.ones(1, np.int32), origin
+    )
     seed.write("seed.parquet")
     Selected(Meta(domain), rows(TEXTS), rows(["GGGG"] * 6), np.zeros(6)).write("selected.parquet")
     return domain
@@ -75,7 +77,9 @@ def test_a_whole_plate(capsys):
     problem()
     assert label() == 3
     (line,) = said(capsys)
-    assert line.startswith("llome label: waiting: 6 sequences are to be measured: fill in the score of each in sft1/to_label.csv")
+    assert line.startswith(
+        "llome label: waiting: 6 sequences are to be measured: fill in the score of each in sft1/to_label.csv"
+    )
     assert "save it as labeled.csv in the same folder, and run the same command again" in line
     assert [(row["id"], row["sequence"], row["score"]) for row in asked()] == [
         (str(FIRST + i), text, "") for i, text in enumerate(TEXTS)
@@ -137,7 +141,10 @@ def test_a_later_plate_repeats_contradicts_and_mends(capsys):
     said(capsys)
     assert label() == 2
     note, line = said(capsys)
-    assert note == "labeled.csv, line 2: id 10 has the score 1.6 here, and 1.5 (higher is better) was taken from an earlier plate"
+    assert (
+        note
+        == "labeled.csv, line 2: id 10 has the score 1.6 here, and 1.5 (higher is better) was taken from an earlier plate"
+    )
     assert "1 mistake (line 2); nothing was taken from it" in line
     save(plate)
     assert label() == 0
@@ -263,4 +270,4 @@ def test_nobody_measures_for_the_genetic_algorithm_or_in_parts(capsys):
     assert label("--shard", "1/2") == 2
     assert "leave --shard out" in said(capsys)[0]
     assert label("--round_budget", "5") == 2
-    assert "raise the budget to 16" in said(capsys)[0]
+    assert "round_budget is 5, and the 6 candidates of selected.parquet take 6 calls" in said(capsys)[0]

@@ -121,13 +121,17 @@ def test_killed_at_random_moments_no_label_is_lost_and_none_repeated(tmp_path, m
     table = Labeled.read("sft1/labeled.parquet")
     numbers = Counter(asked())
     failed = {int(query) for query in table.failed.query}
-    print(f"{kills} kills; asked {sum(numbers.values())}, answered {len(table)}, failed {len(failed)}, lost {lost}, repeated {repeated}")
+    print(
+        f"{kills} kills; asked {sum(numbers.values())}, answered {len(table)}, failed {len(failed)}, lost {lost}, repeated {repeated}"
+    )
     assert kills >= KILLS
     assert (lost, repeated) == (0, 0)
     assert sum(in_flight.values()) <= kills * BATCH
     assert failed == {number for number in range(1, COUNT + 1) if number % 97 == 0}
     assert len(table) + len(failed) == COUNT
-    np.testing.assert_array_equal(table.score, [(s == 1).sum() for s, q in zip(sequences, range(1, COUNT + 1), strict=True) if q % 97])
+    np.testing.assert_array_equal(
+        table.score, [(s == 1).sum() for s, q in zip(sequences, range(1, COUNT + 1), strict=True) if q % 97]
+    )
     for number, times in numbers.items():  # a failure is attempted twice; anything more was on its way when a kill came
         assert times <= 1 + (number in failed) + in_flight[number], number
     assert table.meta.spent == 1 + COUNT + len(failed)
