@@ -134,6 +134,7 @@ class Problem:
             protected=tuple(sorted(set(self.protected or []))),
             max_edits=self.max_edits,
             edits_from=self.edits_from,
+            maximize=self.maximize,
         )
 
     def inward(self, score: float) -> float:
