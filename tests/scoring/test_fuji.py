@@ -54,7 +54,7 @@ def test_from_its_spec_nothing_is_drawn_again(tmp_path, monkeypatch):
     np.testing.assert_array_equal(loaded(x, query=5), oracle(x, query=5))
     assert (loaded.fingerprint, loaded.optimum, loaded.deterministic) == (oracle.fingerprint, oracle.optimum, False)
     assert loaded.initial_solution().tolist() == oracle.initial_solution().tolist()
-    assert fuji(start="01010101").initial_solution().tolist() == [0, 1] * 4
+    assert fuji(start="0 1 0 1 0 1 0 1").initial_solution().tolist() == [0, 1] * 4
 
 
 def test_noise_goes_by_the_number_of_a_measurement_and_repeats_average_it():

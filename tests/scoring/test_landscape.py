@@ -71,7 +71,7 @@ def test_lengths_that_differ():
 def test_letters_of_several_characters():
     oracle = table("sequence,score\nhi lo,1\nlo lo,2\n", alphabet=["lo", "hi"], length=2, missing="infeasible")
     assert oracle(np.array([[1, 0], [0, 0], [1, 1]])).tolist() == [1, 2, -np.inf]
-    assert table("sequence,score\n01,7\n", alphabet=2, length=2)(np.array([[0, 1]])).tolist() == [7]
+    assert table("sequence,score\n0 1,7\n", alphabet=2, length=2)(np.array([[0, 1]])).tolist() == [7]
 
 
 def test_what_is_missing_is_an_error_where_that_is_said():
