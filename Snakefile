@@ -53,6 +53,7 @@ shell.prefix(f"export OMP_NUM_THREADS={THREADS} MKL_NUM_THREADS={THREADS} MKL_DY
 
 
 include: "rules/lineage.smk"
+include: "rules/ends.smk"
 include: "rules/needs.smk"
 
 
@@ -87,6 +88,7 @@ onsuccess:
 
 onerror:
     print_drawn()
+    print_waiting()
 
 
 wildcard_constraints:

@@ -64,8 +64,8 @@ STAGES: dict[str, tuple[str, str, str]] = {
 def main(args: list[str] | None = None) -> int:
     """Run the command line on `args` (those of the process if None) and return the exit code.
 
-    0 is success, 2 a user's mistake (one line on stderr, a traceback with `--debug`), 130 an interrupt. What else
-    is raised is a bug and leaves as it is.
+    0 is success, 2 a user's mistake (one line on stderr, a traceback with `--debug`), 3 a wait for measurements, 130 an
+    interrupt. What else is raised is a bug and leaves as it is.
     """
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in args
@@ -85,8 +85,10 @@ def main(args: list[str] | None = None) -> int:
     except LlomeError as err:
         if debug:
             traceback.print_exc()
-        print(f"{name}: error: {_one_line(str(err))}", file=sys.stderr)
-        return 2
+        for note in getattr(err, "__notes__", ()):
+            print(note, file=sys.stderr)
+        print(f"{name}: {err.said_as}: {_one_line(str(err))}", file=sys.stderr)
+        return err.exit_code
     except OSError as err:
         if err.errno not in (errno.ENOSPC, errno.EDQUOT) and "No space left on device" not in str(err):
             raise

@@ -1,12 +1,28 @@
 """The errors a person can act on.
 
 Everything derived from `LlomeError` is a user's mistake or a full stop that the message explains: it names the value, the file and
-the remedy. The command line prints it as one line and exits with code 2; anything else is a bug and keeps its traceback.
+the remedy. The command line prints it as one line, after its notes (a traceback of the user's own code), and exits with its code; anything
+else is a bug and keeps its traceback.
 """
+
+from __future__ import annotations
+
+from typing import ClassVar
 
 
 class LlomeError(Exception):
     """A problem with input, settings or files that the user can mend; the message says how."""
+
+    said_as: ClassVar[str] = "error"
+    """What the command line calls it."""
+    exit_code: ClassVar[int] = 2
+
+
+class WaitingError(LlomeError):
+    """Nothing is wrong: somebody has to measure something before the same command can go on."""
+
+    said_as = "waiting"
+    exit_code = 3
 
 
 class ConfigError(LlomeError):

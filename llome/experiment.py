@@ -26,11 +26,14 @@ POLICY = ("base", "train", "refine", "filter")
 """Keys of the policy's stages: a must where there are schedules, refused where there are none."""
 FILES = ("oracle", "base", "refine", "filter", "surrogate", "strategy")
 """Keys that name one file."""
+FALLIBLE = ("python", "command", "poli", "manual")
+"""Kinds of oracles that may fail, and whose every answer has a price."""
 _LATER = (
     "variant",
     *POLICY,
     "values",
     "hours",
+    "round_budget",
     "surrogate",
     "shards",
     "strategy",
@@ -62,6 +65,7 @@ class Experiment:
     random_seed: int = 0
     train_on: str = "last"
     budget: int | None = None
+    round_budget: int | None = None
     hours: float | None = None
     shards: dict[str, int] = field(default_factory=dict)
     strategy: str | None = None
@@ -97,8 +101,13 @@ class Experiment:
 
     @property
     def population(self) -> int:
-        """Evaluations of one round of the genetic algorithm."""
+        """Sequences of one round of the genetic algorithm."""
         return _setting(self.seed_file, "population")
+
+    @property
+    def repeats(self) -> int:
+        """Measurements, and so counted evaluations, of each sequence."""
+        return _setting(self.oracle, "repeats", 1)
 
     @property
     def batch(self) -> int:
@@ -109,11 +118,11 @@ class Experiment:
     def baseline_rounds(self) -> int:
         """GA rounds that count `baseline` evaluations, or as many as the longest schedule does, or as the budget allows."""
         if self.baseline is not None:
-            return -(-self.baseline // self.population)
+            return -(-self.baseline // (self.population * self.repeats))
         longest = max(paths.round_number(history) for history in self.histories)
         counted = self.seed_rounds * self.population + longest * self.batch
         rounds = -(-counted // self.population)
-        return rounds if self.budget is None else min(rounds, self.budget // self.population)
+        return rounds if self.budget is None else min(rounds, self.budget // (self.population * self.repeats))
 
     def rival_rounds(self, name: str) -> int:
         """Rounds in which a rival counts what the baseline counts, or the part of a round more that its population makes."""
@@ -150,7 +159,7 @@ class Experiment:
         """
         facts = read_json(summary)
         solved = facts["regret"] is not None and facts["regret"] <= 1e-9
-        spent = self.budget is not None and facts["counted"] + self.batch > self.budget
+        spent = self.budget is not None and facts["counted"] + self.batch * self.repeats > self.budget
         late = self.hours is not None and chain_seconds(Path(summary).parent) >= 3600 * self.hours
         return solved or not facts["labeled"] or spent or late
 
@@ -205,7 +214,7 @@ def check_experiment(settings: Any, where: str) -> Experiment:
     for key, file in _files(experiment):
         if not Path(file).is_file():
             raise ConfigError(f"{where}: {key}: there is no file {file}{_nearest_file(file)}")
-    check_shape(read_yaml(experiment.oracle), "oracle", experiment.oracle)
+    _check_oracle(experiment, where)
     _check_surrogate(experiment, where)
     for objective, grid in experiment.searches.items():
         read_grid(grid, experiment.train[objective])
@@ -234,6 +243,39 @@ def _check_policy(experiment: Experiment, where: str) -> None:
         raise ConfigError(
             f"{where}: the key 'baseline' is missing: schedules is empty, so nothing else says how far the genetic"
             " algorithm is carried on; give it in counted evaluations"
+        )
+
+
+def _check_oracle(experiment: Experiment, where: str) -> None:
+    """The oracle's settings, and that it can do what the experiment asks of it: sooner known than after hours of training."""
+    settings = read_yaml(experiment.oracle)
+    check_shape(settings, "oracle", experiment.oracle)
+    kind, table = settings["name"], settings.get("path")
+    if kind == "table" and not Path(table).is_file():
+        raise ConfigError(
+            f"{experiment.oracle}: path: there is no table {table}; paths start from the folder a run is started in"
+        )
+    if kind == "manual" and experiment.shards.get("label", 1) > 1:
+        raise ConfigError(
+            f"{where}: shards: label is {experiment.shards['label']}, but {experiment.oracle} is manual and a plate is measured as a"
+            " whole; leave label out"
+        )
+    if experiment.analyze and kind in FALLIBLE:
+        raise ConfigError(
+            f"{where}: analyze: it scores what was never labelled, and each score of {experiment.oracle} ({kind}) has its price and"
+            " may fail; leave analyze out"
+        )
+    if not experiment.genetic:
+        return
+    if kind == "manual":
+        raise ConfigError(
+            f"{where}: seed: the genetic algorithm asks for more than anybody measures by hand ({experiment.oracle} is manual);"
+            " begin with labels of your own: seed: {table: mine.csv}"
+        )
+    if kind not in ("ehrlich", "rough_mt_fuji") and settings.get("start") is None and settings.get("wild_type") is None:
+        raise ConfigError(
+            f"{where}: seed: the genetic algorithm starts from a sequence, and {experiment.oracle} names none; give it start: or"
+            " wild_type:, or begin with labels of your own: seed: {table: mine.csv}"
         )
 
 
@@ -296,6 +338,13 @@ def _nearest_file(file: str) -> str:
 def _check_budget(experiment: Experiment, where: str) -> None:
     if experiment.hours is not None and not math.isfinite(experiment.hours):
         raise ConfigError(f"{where}: hours: {experiment.hours} is no length of time; give a number of hours, or null")
+    repeats = experiment.repeats
+    batch, often = experiment.batch * repeats, f", each measured {repeats} times" if repeats > 1 else ""
+    if experiment.round_budget is not None and experiment.round_budget < batch:
+        raise ConfigError(
+            f"{where}: round_budget: {experiment.round_budget} oracle calls do not pay for one batch ({batch}: k in"
+            f" {experiment.filter}){often}; give at least {batch}, or null"
+        )
     if not experiment.genetic:
         for key in ("baseline", "rivals"):
             if getattr(experiment, key):
@@ -303,11 +352,11 @@ def _check_budget(experiment: Experiment, where: str) -> None:
                     f"{where}: {key}: the seed is a table of labels, so no genetic algorithm is run; leave {key} out"
                 )
         return
-    seeds, batch = experiment.seed_rounds * experiment.population, experiment.batch
+    seeds = experiment.seed_rounds * experiment.population * repeats
     if experiment.budget is not None and experiment.budget < seeds + batch:
         raise ConfigError(
             f"{where}: budget: {experiment.budget} counted evaluations do not pay for the seeds ({seeds}: rounds x"
-            f" population in {experiment.seed}) and one batch ({batch}: k in {experiment.filter});"
+            f" population in {experiment.seed}) and one batch ({batch}: k in {experiment.filter}){often};"
             f" give at least {seeds + batch}, or null"
         )
     if experiment.baseline is not None and experiment.baseline < seeds:
@@ -319,9 +368,9 @@ def _check_budget(experiment: Experiment, where: str) -> None:
         experiment.rival_rounds(name)  # reads the population
 
 
-def _setting(file: str, key: str) -> int:
+def _setting(file: str, key: str, default: int | None = None) -> int:
     settings = read_yaml(file)
-    value = settings.get(key) if isinstance(settings, Mapping) else None
+    value = settings.get(key, default) if isinstance(settings, Mapping) else None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{file}: {key} is {value!r}, expected an integer of at least 1")
     return value

@@ -88,7 +88,11 @@ def _explain(error: ValidationError) -> str:
             return f"{lead}unknown key {unknown!r}{hint}"
         case "required":
             missing = next(key for key in rule if key not in value)
-            described = error.schema["properties"][missing].get("description", "")
+            described = (
+                error.schema.get("properties", {})
+                .get(missing, {})
+                .get("description", "an oracle of this kind needs it")
+            )
             return f"{lead}the key {missing!r} is missing: {described}"
         case "type":
             wanted = " or ".join(_KINDS[kind] for kind in ([rule] if isinstance(rule, str) else rule))
@@ -107,6 +111,8 @@ def _explain(error: ValidationError) -> str:
             return f"{lead}{value!r} is too small, expected more than {rule}{about}"
         case "exclusiveMaximum":
             return f"{lead}{value!r} is too large, expected less than {rule}{about}"
+        case "anyOf" if "propertyNames" in error.absolute_schema_path:
+            return f"{lead}the key {value!r} is of no use here: an oracle of this kind has none"
         case "pattern":
             return f"{lead}{value!r} is no name that can be used here{about or ': lower-case letters only'}"
     return f"{lead}{error.message}"

@@ -33,6 +33,8 @@ _TYPES = {
     "source": _SEQUENCE,
     "score": pa.float64(),
     "query": pa.int64(),
+    "measurements": pa.list_(pa.float64()),
+    "message": pa.string(),
     "round": pa.int32(),
     "origin": pa.string(),
     "trajectory": pa.int32(),
@@ -74,7 +76,11 @@ class Table:
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """The columns by name, in the order of the file."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "meta"}
+        return {name: getattr(self, name) for name in self._names()}
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [f.name for f in fields(cls) if f.name != "meta"]
 
     def take(self, rows: np.ndarray) -> Self:
         """The table of these rows (indices or a mask)."""
@@ -128,12 +134,7 @@ class Table:
     def write(self, path: str | Path) -> None:
         """Validate, then write Parquet beside `path` and rename."""
         self.validate(str(path))
-        arrays = []
-        for name, column in self.columns.items():
-            if _TYPES[name] == _SEQUENCE:
-                arrays.append(_to_lists(column, self.columns.get("parsed") if name == "sequence" else None))
-            else:
-                arrays.append(pa.array(column, type=_TYPES[name]))
+        arrays = self._arrays()
         meta = {
             "schema": self.name,
             "domain": asdict(self.meta.domain),
@@ -143,11 +144,23 @@ class Table:
             "facts": self.meta.facts,
             "version": self.meta.version,
         }
-        schema = pa.schema([(name, _TYPES[name]) for name in self.columns], metadata={_KEY: canonical_json(meta)})
+        schema = pa.schema([(name, _TYPES[name]) for name in arrays], metadata={_KEY: canonical_json(meta)})
         with replacing(path) as temporary:
             pq.write_table(
-                pa.Table.from_arrays(arrays, schema=schema), temporary, compression="zstd", write_page_checksum=True
+                pa.Table.from_arrays(list(arrays.values()), schema=schema),
+                temporary,
+                compression="zstd",
+                write_page_checksum=True,
             )
+
+    def _arrays(self) -> dict[str, pa.Array]:
+        """The columns as they lie on disk."""
+        return {
+            name: _to_lists(column, self.columns.get("parsed") if name == "sequence" else None)
+            if _TYPES[name] == _SEQUENCE
+            else pa.array(column, type=_TYPES[name])
+            for name, column in self.columns.items()
+        }
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -180,7 +193,18 @@ class Table:
         if kind != cls.name:
             why = "what an analysis scored never goes back into the loop, " if kind == SCORED else ""
             raise TableError(f"{path} is not a {cls.name} table (it is {kind!r}); {why}give the right file")
-        names = [f.name for f in fields(cls) if f.name != "meta"]
+        domain = Domain(**raw["domain"])
+        meta = Meta(domain, raw["inputs"], raw["settings"], raw["spent"], raw["facts"], raw["version"])
+        return cls._of(table, meta, path)
+
+    @classmethod
+    def _of(cls, table: pa.Table, meta: Meta, path: str | Path) -> Self:
+        """From what lies on disk."""
+        return cls(meta=meta, **cls._decode_columns(table, meta.domain, path))
+
+    @classmethod
+    def _decode_columns(cls, table: pa.Table, domain: Domain, path: str | Path) -> dict[str, np.ndarray]:
+        names = cls._names()
         if table.schema.names != names or any(table.schema.field(n).type != _TYPES[n] for n in names):
             raise TableError(
                 f"{path}: columns are {table.schema.names}, a {cls.name} table has {names} with fixed types"
@@ -188,8 +212,6 @@ class Table:
         for name in names:
             if table[name].null_count:
                 raise TableError(f"{path}: column {name} has {table[name].null_count} missing values")
-        domain = Domain(**raw["domain"])
-        meta = Meta(domain, raw["inputs"], raw["settings"], raw["spent"], raw["facts"], raw["version"])
         columns: dict[str, np.ndarray] = {}
         for name in names:
             column = table[name].combine_chunks()
@@ -200,12 +222,41 @@ class Table:
                 columns[name] = np.array(column.to_pylist(), dtype=object)
             else:
                 columns[name] = column.to_numpy(zero_copy_only=False)
-        return cls(meta=meta, **columns)
+        return columns
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Sequences that the oracle was asked for, as often as its retries allow, and gave no score of."""
+
+    sequence: np.ndarray
+    """(M, L) int16."""
+    query: np.ndarray
+    """(M,) int64, running number of the first call."""
+    round: np.ndarray
+    """(M,) int32, as of a label."""
+    origin: np.ndarray
+    """(M,) str, as of a label."""
+    message: np.ndarray
+    """(M,) str, why the last call failed."""
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    @classmethod
+    def none(cls, length: int) -> Failed:
+        """No sequence of the length L."""
+        empty = np.empty(0, dtype=object)
+        return cls(np.empty((0, length), np.int16), np.empty(0, np.int64), np.empty(0, np.int32), empty, empty)
 
 
 @dataclass(frozen=True)
 class Labeled(Table):
-    """Sequences and what the oracle said of them."""
+    """Sequences and what the oracle said of them. What failed is no label: it stands beside them, in `failed`.
+
+    On disk a row that failed has no score and a message, in a column of its own, and what was measured several times has all its
+    measurements in another; a table without either has neither column.
+    """
 
     name: ClassVar[str] = "labeled"
 
@@ -219,16 +270,100 @@ class Labeled(Table):
     """(N,) int32, GA round (from 1) or LLOME round (from 1)."""
     origin: np.ndarray
     """(N,) str, "ga" or the history of the round."""
+    measurements: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    """(N, R) float64, of which the score is the mean; NaN where there were fewer; R = 0 where all were measured once."""
+    failed: Failed = field(default=None)  # type: ignore[assignment]
+    """What was asked for and has no score."""
+
+    def __post_init__(self) -> None:
+        """Unless said otherwise, nothing failed and all were measured once."""
+        if self.measurements is None:
+            object.__setattr__(self, "measurements", np.empty((len(self.score), 0)))
+        if self.failed is None:
+            object.__setattr__(self, "failed", Failed.none(self.meta.domain.length))
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns that every labelled table has, by name, in the order of the file."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def take(self, rows: np.ndarray) -> Self:
+        """The table of these labels (indices or a mask), with all that failed."""
+        return replace(super().take(rows), measurements=self.measurements[rows])
+
+    @property
+    def asked(self) -> np.ndarray:
+        """(N + M, L) int16, the labelled sequences, then those that failed: all that is not to be asked for again."""
+        return np.concatenate([self.sequence, self.failed.sequence.astype(self.sequence.dtype)])
 
     def validate(self, where: str) -> None:
         """See `Table.validate`; scores are no NaN and no +inf, sequences are unique, queries lie below `spent`."""
         super().validate(where)
         self._check_scores(where)
-        if len(self) and (self.query.min() < 0 or self.query.max() >= self.meta.spent):
-            raise TableError(
-                f"{where}: queries run to {int(self.query.max())}, but only {self.meta.spent} were counted"
-            )
+        query = np.concatenate([self.query, self.failed.query])
+        if len(query) and (query.min() < 0 or query.max() >= self.meta.spent):
+            raise TableError(f"{where}: queries run to {int(query.max())}, but only {self.meta.spent} were counted")
+        if len(self.measurements) != len(self):
+            raise TableError(f"{where}: {len(self.measurements)} rows of measurements for {len(self)} labels")
         self._check_unique(where)
+        if len(self.failed):
+            both = Selected(self.meta, self.asked, self.asked, np.zeros(len(self.asked)))
+            both.validate(f"{where}, with what failed")
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return [name for name in super()._names() if name not in ("measurements", "failed")]
+
+    def _arrays(self) -> dict[str, pa.Array]:
+        """Rows that failed stand among the labels, in the order of their queries."""
+        failed = len(self.failed)
+        rows = {
+            name: np.concatenate([c, getattr(self.failed, name, np.full(failed, np.nan))])
+            for name, c in self.columns.items()
+        }
+        order = np.argsort(rows["query"], kind="stable") if failed else np.arange(len(self))
+        arrays = {
+            name: _to_lists(column[order], None)
+            if name == "sequence"
+            else pa.array(column[order], _TYPES[name], from_pandas=name == "score")
+            for name, column in rows.items()
+        }
+        if self.measurements.size:
+            kept = [row[~np.isnan(row)] for row in self.measurements] + [np.empty(0)] * failed
+            arrays["measurements"] = pa.array([kept[i] for i in order], _TYPES["measurements"])
+        if failed:
+            messages = np.concatenate([np.full(len(self), None, dtype=object), self.failed.message])
+            arrays["message"] = pa.array(messages[order], _TYPES["message"])
+        return arrays
+
+    @classmethod
+    def _of(cls, table: pa.Table, meta: Meta, path: str | Path) -> Self:
+        more = {}
+        for name in ("message", "measurements"):
+            if table.schema.names[-1:] == [name] and table.schema.field(name).type == _TYPES[name]:
+                more[name] = table[name].combine_chunks()
+                table = table.drop_columns(name)
+        failed = np.zeros(table.num_rows, dtype=bool)
+        if "message" in more:
+            failed = more["message"].is_valid().to_numpy(zero_copy_only=False)
+            if not np.array_equal(failed, table["score"].combine_chunks().is_null().to_numpy(zero_copy_only=False)):
+                raise TableError(
+                    f"{path}: a row has a score or a message of why there is none; some have both or neither"
+                )
+            at = table.schema.names.index("score")
+            table = table.set_column(at, "score", table["score"].fill_null(0.0))
+        rows = cls._decode_columns(table, meta.domain, path)
+        kept: dict[str, Any] = {name: column[~failed] for name, column in rows.items()}
+        if "measurements" in more:
+            lists = [row for row, bad in zip(more["measurements"].to_pylist(), failed, strict=True) if not bad]
+            width = max((len(row or ()) for row in lists), default=0)
+            values = [[*(row or ()), *[np.nan] * (width - len(row or ()))] for row in lists]
+            kept["measurements"] = np.array(values, dtype=np.float64).reshape(len(lists), width)
+        if failed.any():
+            message = np.array(more["message"].to_pylist(), dtype=object)[failed]
+            of = {name: rows[name][failed] for name in ("sequence", "query", "round", "origin")}
+            return cls(meta=meta, **kept, failed=Failed(**of, message=message))
+        return cls(meta=meta, **kept)
 
 
 @dataclass(frozen=True)

@@ -23,25 +23,6 @@ def told(message):
     return f"{{wildcards.run}}: {message}" if ONLY is None else message
 
 
-def print_drawn():
-    """Print the summary of each report that was drawn since the start."""
-    for run, layout in DRAWN.items():
-        summary = layout.report / "summary.txt"
-        if summary.is_file() and summary.stat().st_mtime >= STARTED:
-            print(f"\n{run}\n" if ONLY is None else "", summary.read_text(), sep="", end="")
-
-
-def hold_results():
-    """Keep other runs out of the results until this process ends; ends it where another has them."""
-    global held
-    held = exclusive(COMPARED.root, ".run.lock", "another snakemake is at work on")
-    try:
-        held.__enter__()
-    except LlomeError as err:
-        print(f"error: {err}", file=sys.stderr)
-        sys.exit(2)
-
-
 def written_variants():
     """The experiment of all runs as a mapping that `llome report` reads: each variant with everything it says."""
     kept = {e.variant: e.as_dict() for e in EXPERIMENTS.values()}
@@ -110,8 +91,9 @@ def rival_seed(wc):
 
 
 def budget_option(wc):
-    budget = EXPERIMENTS[wc.run].budget
-    return "" if budget is None else f"--budget {budget}"
+    experiment = EXPERIMENTS[wc.run]
+    limits = {"budget": experiment.budget, "round_budget": experiment.round_budget}
+    return " ".join(f"--{name} {calls}" for name, calls in limits.items() if calls is not None)
 
 
 def parent_file(name):

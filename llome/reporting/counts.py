@@ -21,7 +21,7 @@ def count_proposals(proposals: Proposals, before: list[Labeled]) -> dict[str, An
     """
     parsed, source = proposals.sequence[proposals.parsed], proposals.source[proposals.parsed]
     unique = np.unique(row_keys(parsed))
-    known = np.isin(unique, np.concatenate([row_keys(t.sequence) for t in before]))
+    known = np.isin(unique, np.concatenate([row_keys(t.asked) for t in before]))
     return {
         "generated": len(proposals),
         "parsed": len(parsed),
@@ -39,7 +39,10 @@ def _mean_distance(parsed: np.ndarray, source: np.ndarray, domain: Domain) -> di
 
 
 def count_labels(tables: list[Labeled], optimum: float | None) -> dict[str, Any]:
-    """What the oracle said, `tables` running from the seed's to this round's; a score or regret nobody knows is None."""
+    """What the oracle said, `tables` running from the seed's to this round's; a score or regret nobody knows is None.
+
+    Where sequences of this round failed, `failed` says how many.
+    """
     last = tables[-1]
     everything = np.concatenate([t.score for t in tables])
     mean, error = mean_and_error(zero_infeasible(last.score))
@@ -55,7 +58,7 @@ def count_labels(tables: list[Labeled], optimum: float | None) -> dict[str, Any]
         "mean_regret": None if optimum is None or mean is None else optimum - mean,
         "se_regret": None if optimum is None else error,
         "labeled": len(last),
-    }
+    } | ({"failed": len(last.failed)} if len(last.failed) else {})
 
 
 def count_rewards(gains: np.ndarray) -> dict[str, Any]:

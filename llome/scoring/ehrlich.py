@@ -16,6 +16,7 @@ import numpy as np
 from llome.domain import Domain
 from llome.errors import OracleError
 from llome.scoring import markov, motifs
+from llome.scoring.normal import normal
 from llome.scoring.oracle import check_sequences, fingerprint
 
 _BLOCK = 1 << 17  # elements scored at once: small enough for a processor's cache
@@ -30,6 +31,7 @@ class Ehrlich:
 
     kind: ClassVar[str] = "ehrlich"
     optimum: float = 1.0
+    repeats: int = 1
 
     transition_matrix: np.ndarray
     motifs: np.ndarray
@@ -245,7 +247,7 @@ class Ehrlich:
         """Hash of arguments and arrays."""
         return str(self.spec()["fingerprint"])
 
-    @property
+    @cached_property
     def domain(self) -> Domain:
         """What its sequences look like, and whose they are."""
         return Domain(self.num_states, self.dim, self.fingerprint)
@@ -272,12 +274,12 @@ class Ehrlich:
         """(N, L) integers -> (N,) float64 observed scores; noise is keyed by the running number of each query."""
         scores = self.score(sequences)
         if self.noise_std:
-            scores += self.noise_std * _normal(self.random_seed, query, len(scores))
+            scores += self.noise_std * normal(self.random_seed, query, len(scores))
         return scores
 
     def score(self, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N,) float64 scores without noise, in blocks of bounded memory."""
-        sequences = check_sequences(sequences, self.num_states, self.dim)
+        sequences = check_sequences(sequences, self.domain)
         scores = np.empty(len(sequences))
         rows = max(1, _BLOCK // self.dim)
         for start in range(0, len(sequences), rows):
@@ -327,10 +329,3 @@ def _real(name: str, value: object) -> float:
     ):
         raise OracleError(f"{name} = {value!r} is no finite number")
     return float(value)
-
-
-def _normal(seed: int, query: int, count: int) -> np.ndarray:
-    """(count,) standard normal numbers; the n-th depends on (seed, query + n) alone (a block of Philox, Box-Muller)."""
-    raw = np.random.Philox(key=seed, counter=query).random_raw(4 * count).reshape(count, 4)[:, :2]
-    uniform = ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return np.sqrt(-2 * np.log(uniform[:, 0])) * np.cos(2 * np.pi * uniform[:, 1])

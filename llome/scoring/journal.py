@@ -1,14 +1,18 @@
-"""Labels are money: every answered batch is on disk before the next one is asked.
+"""Labels are money: every answer is on disk before anything else is done with it.
 
-An append-only file of JSON lines, one a batch, synced one by one. A run that was killed and is started again with the
-same settings reads its answers here instead of asking twice. The file is scratch: the stage deletes it once its table
-is in place.
+An append-only file of JSON lines, synced one by one: a line holds the answers that came together, a whole batch of a fast function or
+as little as one of a slow program; another kind of line says that an attempt failed, and why. A run that was killed and is started
+again with the same settings reads its answers here instead of asking twice. The file is scratch: the stage deletes it once its table is
+in place.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,21 +23,39 @@ from llome.errors import LlomeError, OracleError
 from llome.provenance import canonical_json, hash_json
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a journal knows of N queries."""
+
+    score: np.ndarray
+    """(N,) float64; NaN where there is no answer."""
+    failures: np.ndarray
+    """(N,) int64, attempts that failed."""
+    message: np.ndarray
+    """(N,) str, why the last of them did."""
+    forgiven: np.ndarray
+    """(N,) int64, failed attempts that count as calls, not as attempts: the oracle itself was broken."""
+
+
 class Journal:
-    """The answers to queries `first`, `first` + 1, ... of one run; use it as a context manager."""
+    """The answers to the queries of one run, each by its number; use it as a context manager."""
 
     def __init__(self, path: str | Path, key: Any, length: int) -> None:
         """Open `path`, and keep what it holds if it belongs to `key`, all that determines the run, as JSON.
 
-        Sequences have `length` elements. A last line that was cut short is dropped; a journal of another key (settings
-        have changed) is begun anew. Raises OracleError where an earlier line is corrupt, LlomeError where the file
-        cannot be written.
+        Sequences have `length` elements. A last line that was cut short is dropped; a journal of another key (settings have changed)
+        is put aside, where it holds answers, and begun anew. Raises OracleError where an earlier line is corrupt, LlomeError where the
+        file cannot be written.
         """
         self.path = Path(path)
         self._key = hash_json(key)
-        self._sequences = np.empty((0, length), dtype=np.int64)
-        self._scores = np.empty(0)
-        self._first: int | None = None
+        self._length = length
+        self._row: dict[int, int] = {}
+        self._sequences: list[np.ndarray] = []
+        self._scores: list[float] = []
+        self._failures: list[int] = []
+        self._forgiven: list[int] = []
+        self._messages: list[str] = []
         try:
             self._file = open(self.path, "a+b")  # noqa: SIM115
         except OSError as err:
@@ -50,24 +72,48 @@ class Journal:
         self._file.seek(0)
         text = self._file.read()
         whole = text[: text.rfind(b"\n") + 1]
-        header, *answers = whole.splitlines() or [b"{}"]
+        header, *lines = whole.splitlines() or [b"{}"]
         if self._parse(1, header).get("key") != self._key:
+            if len(lines) > 0:
+                aside = self.path.with_name(f"{self.path.name}.{hash_json(text.decode(errors='replace'))}")
+                aside.write_bytes(text)
+                print(f"warning: settings have changed; what was answered before lies in {aside}", file=sys.stderr)
             self._file.truncate(0)
             self._write({"key": self._key})
             return
         if len(whole) < len(text):
             self._file.truncate(len(whole))
-        for number, raw in enumerate(answers, start=2):
+        for number, raw in enumerate(lines, start=2):
             line = self._parse(number, raw)
             try:
-                expected = line["query"] if self._first is None else self._first + len(self._scores)
-                scores = np.array([-np.inf if s is None else s for s in line["scores"]], dtype=np.float64)
-                sequences = np.array(line["sequences"], dtype=np.int64).reshape(len(scores), self._sequences.shape[1])
+                self._take(line)
             except (KeyError, TypeError, ValueError) as err:
                 raise self._corrupt(number) from err
-            if line["query"] != expected:
-                raise self._corrupt(number)
-            self._remember(expected, sequences, scores)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if "forgiven" in line:
+            self._forgiven = [a + b for a, b in zip(self._forgiven, self._failures, strict=True)]
+            self._failures = [0] * len(self._failures)
+            return
+        count, first = len(line["sequences"]), line["query"]
+        queries = first if isinstance(first, list) else list(range(first, first + count))
+        sequences = np.array(line["sequences"], dtype=np.int64).reshape(count, self._length)
+        said = line["failed"] if "failed" in line else line["scores"]
+        for query, sequence, what in zip(queries, sequences, said, strict=True):
+            row = self._row.setdefault(query, len(self._sequences))
+            if row == len(self._sequences):
+                self._sequences.append(sequence)
+                self._scores.append(np.nan)
+                self._failures.append(0)
+                self._forgiven.append(0)
+                self._messages.append("")
+            elif not np.array_equal(self._sequences[row], sequence) or not np.isnan(self._scores[row]):
+                raise ValueError(query)
+            if "failed" in line:
+                self._failures[row] += 1
+                self._messages[row] = str(what)
+            else:
+                self._scores[row] = -np.inf if what is None else float(what)
 
     def _parse(self, number: int, line: bytes) -> dict[str, Any]:
         try:
@@ -83,36 +129,55 @@ class Journal:
             f"{self.path}: line {number} is corrupt; delete the file, and the answers it holds are asked for again"
         )
 
-    def _remember(self, query: int, sequences: np.ndarray, scores: np.ndarray) -> None:
-        self._first = query if self._first is None else self._first
-        self._sequences = np.concatenate([self._sequences, sequences])
-        self._scores = np.concatenate([self._scores, scores])
-
     def _write(self, line: dict[str, Any]) -> None:
         self._file.write(canonical_json(line).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def replay(self, query: int, sequences: np.ndarray) -> np.ndarray:
-        """(M,) scores of the first M <= N of `sequences` (N, L), queries `query` and following: those answered already.
+    def replay(self, queries: np.ndarray, sequences: np.ndarray) -> Told:
+        """What is known of the (N,) `queries` of `sequences` (N, L).
 
         Raises OracleError where the journal answers other sequences under these numbers.
         """
-        if self._first is None:
-            return np.empty(0)
-        start = query - self._first
-        known = self._sequences[start : start + len(sequences)] if start >= 0 else None
-        if known is None or not np.array_equal(known, sequences[: len(known)]):
+        told = Told(
+            np.full(len(queries), np.nan),
+            np.zeros(len(queries), dtype=np.int64),
+            np.full(len(queries), "", dtype=object),
+            np.zeros(len(queries), dtype=np.int64),
+        )
+        if not self._row:
+            return told
+        at = np.array([self._row.get(query, -1) for query in queries.tolist()], dtype=np.int64)
+        found = np.flatnonzero(at >= 0)
+        rows = at[found]
+        if not np.array_equal(np.array(self._sequences)[rows], sequences[found]):
             raise OracleError(
-                f"{self.path} answers other sequences from query {query} on than are asked now, though the settings are"
+                f"{self.path} answers other sequences from query {int(queries[0])} on than are asked now, though the settings are"
                 " the same (another version wrote it?); delete the file, and its answers are asked for again"
             )
-        return self._scores[start : start + len(sequences)]
+        told.score[found] = np.array(self._scores)[rows]
+        told.failures[found] = np.array(self._failures)[rows]
+        told.forgiven[found] = np.array(self._forgiven)[rows]
+        told.message[found] = np.array(self._messages, dtype=object)[rows]
+        return told
 
-    def append(self, query: int, sequences: np.ndarray, scores: np.ndarray) -> None:
-        """Put an answered batch on disk: sequences (N, L), scores (N,), the first of them query number `query`."""
+    def append(self, queries: np.ndarray, sequences: np.ndarray, scores: np.ndarray) -> None:
+        """Put answers on disk: scores (N,) of sequences (N, L), asked for under the numbers `queries` (N,)."""
         answers = [None if s == -np.inf else s for s in scores.tolist()]
-        self._write({"query": query, "sequences": sequences.tolist(), "scores": answers})
+        self._write({"query": _numbers(queries), "sequences": sequences.tolist(), "scores": answers})
+
+    def revise(self, queries: np.ndarray, sequences: np.ndarray, scores: np.ndarray) -> None:
+        """The same for what is replayed later in this run."""
+        self.append(queries, sequences, scores)
+        self._take({"query": queries.tolist(), "sequences": sequences.tolist(), "scores": scores.tolist()})
+
+    def fail(self, queries: np.ndarray, sequences: np.ndarray, messages: Sequence[str]) -> None:
+        """Put attempts that failed on disk, and why each did."""
+        self._write({"query": _numbers(queries), "sequences": sequences.tolist(), "failed": list(messages)})
+
+    def forgive(self) -> None:
+        """What failed so far was the oracle's fault and not its sequences': they may be asked for again; the calls stay counted."""
+        self._write({"forgiven": True})
 
     def delete(self) -> None:
         """Close and remove the file: its answers lie in a finished table now."""
@@ -128,3 +193,9 @@ class Journal:
     ) -> None:
         """Close the file; it stays for the next run unless `delete` was called."""
         self._file.close()
+
+
+def _numbers(queries: np.ndarray) -> int | list[int]:
+    """Numbers that follow each other are written as their first."""
+    first = int(queries[0])
+    return first if (np.diff(queries) == 1).all() else queries.tolist()

@@ -1,8 +1,9 @@
-"""The black box: what it promises, how it lies on disk, and the budget that stands between it and everybody else.
+"""The black box: what it promises, and how it lies on disk. What stands between it and everybody else is the budget.
 
 An oracle's spec holds its constructor arguments *and* its drawn arrays: it is loaded from the arrays and never drawn
 again, so another version of a random generator cannot change a problem under way. Its fingerprint is the hash of that
-spec.
+spec. How long to wait for it and how often to ask again is no part of the problem: that lies beside the spec in a file of
+its own, so that a run can go on with more patience.
 """
 
 from __future__ import annotations
@@ -10,21 +11,31 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from llome.domain import Domain
-from llome.errors import BudgetExhaustedError, ConfigError, OracleError
-from llome.provenance import hash_json, read_json, write_json
+from llome.domain import PAD, Domain
+from llome.errors import ConfigError, OracleError
+from llome.provenance import read_json, write_json
+from llome.scoring.problem import PATIENCE, Problem, fingerprint
 
-if TYPE_CHECKING:
-    from llome.scoring.journal import Journal
+KINDS: dict[str, tuple[str, str]] = {
+    "ehrlich": ("llome.scoring.ehrlich", "Ehrlich"),
+    "rough_mt_fuji": ("llome.scoring.fuji", "RoughMtFuji"),
+    "table": ("llome.scoring.landscape", "Landscape"),
+    "python": ("llome.scoring.programs", "Python"),
+    "command": ("llome.scoring.programs", "Command"),
+    "poli": ("llome.scoring.programs", "Poli"),
+    "manual": ("llome.scoring.lab", "Manual"),
+}
+"""Module and class of each kind of oracle. A class has `kind`, a constructor of plain arguments and `from_spec`.
 
-KINDS: dict[str, tuple[str, str]] = {"ehrlich": ("llome.scoring.ehrlich", "Ehrlich")}
-"""Module and class of each kind of oracle. A class has `kind`, a constructor of plain arguments and `from_spec`."""
+One whose first argument is a `problem` shares the settings of `llome.scoring.problem.Problem`, written beside its own.
+"""
 
 
 @runtime_checkable
@@ -52,6 +63,10 @@ class Oracle(Protocol):
         """Whether a sequence always scores the same."""
 
     @property
+    def repeats(self) -> int:
+        """How often each sequence is measured; the score is the mean."""
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the spec: equal for equal problems only."""
 
@@ -69,9 +84,34 @@ class Oracle(Protocol):
         """All that defines the oracle, as JSON, its fingerprint included."""
 
 
-def fingerprint(spec: dict[str, Any]) -> str:
-    """Hash of a spec without its own fingerprint."""
-    return hash_json({key: value for key, value in spec.items() if key != "fingerprint"})
+@dataclass(frozen=True)
+class Answer:
+    """What was said of one sequence of a batch."""
+
+    row: int
+    """Its place in the batch."""
+    score: float | None
+    """Finite, or -inf where infeasible, higher is better; None: the attempt failed."""
+    message: str = ""
+    """Why it failed."""
+
+
+@runtime_checkable
+class Streaming(Oracle, Protocol):
+    """An oracle that answers one by one, and that may fail."""
+
+    @property
+    def retries(self) -> int:
+        """How often a sequence that failed is asked for again."""
+
+    def answers(self, sequences: np.ndarray, queries: np.ndarray) -> Iterator[Sequence[Answer]]:
+        """(N, L) integers and their running numbers (N,) -> answers as they come, those that came together in one piece.
+
+        Raises OracleError where the oracle itself is broken, after what it answered before has been handed over.
+        """
+
+    def close(self) -> None:
+        """End what runs; the next question starts it again."""
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
@@ -97,18 +137,39 @@ def make_oracle(settings: dict[str, Any], where: str = "the oracle's settings") 
     """Draw an oracle from `{"name": kind, argument: value, ...}`. Raises ConfigError on an unknown key."""
     arguments = dict(settings)
     cls = _kind(arguments.pop("name", None), "name", where)
-    known = [name for name in inspect.signature(cls).parameters if name != "self"]
+    parameters = inspect.signature(cls).parameters
+    own = [name for name in parameters if name != "problem"]
+    shared = [field.name for field in fields(Problem)] if "problem" in parameters else []
+    known = [*shared, *own]
     for key in arguments:
         if key not in known:
             raise ConfigError(
                 f"{where}: unknown key {key!r}{_nearest(key, known)}; an oracle of this kind has {', '.join(known)}"
             )
-    return cls(**arguments)
+    for name, of in (*((f.name, f) for f in fields(Problem) if shared), *((n, parameters[n]) for n in own)):
+        if name not in arguments and _required(of):
+            raise ConfigError(f"{where}: the key {name!r} is missing; an oracle of this kind has {', '.join(known)}")
+    if shared:
+        problem = Problem(**{key: arguments.pop(key) for key in shared if key in arguments})
+        arguments["problem"] = problem
+    oracle: Oracle = cls(**arguments)
+    return oracle
+
+
+def _required(argument: Any) -> bool:
+    """Whether a parameter, or a dataclass's field, has no default."""
+    if isinstance(argument, inspect.Parameter):
+        return argument.default is inspect.Parameter.empty
+    return argument.default is MISSING and argument.default_factory is MISSING
 
 
 def save_oracle(oracle: Oracle, path: str | Path) -> None:
-    """Write the oracle's spec."""
-    write_json(path, oracle.spec())
+    """Write the oracle's spec, and its patience beside it where it has any."""
+    spec = oracle.spec()
+    patience = spec.pop(PATIENCE, None)
+    if patience:
+        write_json(_beside(path), patience)
+    write_json(path, spec)
 
 
 def load_oracle(path: str | Path) -> Oracle:
@@ -123,10 +184,17 @@ def load_oracle(path: str | Path) -> Oracle:
             f"{path} was changed after it was written: its content hashes to {fingerprint(spec)}, it says"
             f" {spec['fingerprint']}; draw it again with `llome oracle`"
         )
+    if _beside(path).is_file():
+        spec[PATIENCE] = read_json(_beside(path))
     oracle: Oracle = _kind(spec["kind"], "kind", str(path)).from_spec(spec)
     if oracle.fingerprint != spec["fingerprint"]:
         raise OracleError(f"{path} was written by another version of llome and no longer describes the same oracle")
     return oracle
+
+
+def _beside(path: str | Path) -> Path:
+    path = Path(path)
+    return path.with_name(f"{path.stem}.{PATIENCE}.json")
 
 
 def _kind(name: object, key: str, where: str) -> Any:
@@ -142,13 +210,19 @@ def _nearest(word: str, known: list[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def check_sequences(sequences: np.ndarray, num_states: int, length: int) -> np.ndarray:
-    """The (N, L) integers, unchanged. Raises OracleError, naming row and value, on what an oracle cannot score."""
+def check_sequences(sequences: np.ndarray, domain: Domain) -> np.ndarray:
+    """The (N, L) integers, unchanged. Raises OracleError, naming row and value, on what an oracle cannot score.
+
+    Where lengths differ, a sequence ends with its first -1 (`PAD`), and has nothing but these from there on.
+    """
     sequences = np.asarray(sequences)
+    length, num_states = domain.length, domain.num_states
     if sequences.ndim != 2 or sequences.shape[1] != length:
         raise OracleError(f"sequences have shape {sequences.shape}; this oracle scores (N, {length})")
     if sequences.dtype.kind not in "iu":
         raise OracleError(f"sequences have dtype {sequences.dtype}; this oracle scores integers")
+    if domain.shortest is not None and domain.shortest < length:
+        return _check_lengths(sequences, domain, domain.shortest)
     unsigned = sequences.view(
         sequences.dtype.str.replace("i", "u")
     )  # where what is negative is large; bytes in the same order
@@ -158,78 +232,15 @@ def check_sequences(sequences: np.ndarray, num_states: int, length: int) -> np.n
     return sequences
 
 
-def _check_scores(scores: np.ndarray, count: int, query: int) -> np.ndarray:
-    scores = np.asarray(scores)
-    if scores.shape != (count,) or scores.dtype.kind not in "fiu":
-        raise OracleError(
-            f"the oracle answered {count} sequences with shape {scores.shape}, dtype {scores.dtype};"
-            f" it must answer ({count},) numbers"
-        )
-    scores = scores.astype(np.float64)
-    bad = np.isnan(scores) | (scores == np.inf)
+def _check_lengths(sequences: np.ndarray, domain: Domain, shortest: int) -> np.ndarray:
+    there = sequences != PAD
+    lengths = there.sum(axis=1)
+    bad = (there & ((sequences < 0) | (sequences >= domain.num_states))).any(axis=1)
+    bad |= (there != (np.arange(domain.length) < lengths[:, None])).any(axis=1) | (lengths < shortest)
     if bad.any():
         row = int(bad.argmax())
         raise OracleError(
-            f"the oracle scored query {query + row} with {scores[row]}; scores are finite, or -inf where infeasible"
+            f"sequence {row} is none of {shortest} to {domain.length} elements of 0..{domain.num_states - 1}:"
+            f" {sequences[row].tolist()}"
         )
-    return scores
-
-
-class Budget:
-    """The only way to an oracle: counts every sequence scored, and refuses what does not fit before anything is called.
-
-    Long calls are made in batches, and each answered batch is journaled before the next is asked.
-    """
-
-    def __init__(
-        self,
-        oracle: Oracle,
-        *,
-        total: int | None = None,
-        spent: int = 0,
-        journal: Journal | None = None,
-        batch_size: int = 250,
-        progress: Callable[[int], object] | None = None,
-    ) -> None:
-        """`total` calls in all (None: no limit), `spent` of them made before; `progress` hears of each batch's size."""
-        if batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; it must be at least 1")
-        self.oracle = oracle
-        self.total = total
-        self.spent = spent
-        self._journal = journal
-        self._batch_size = batch_size
-        self._progress = progress
-
-    def require(self, count: int) -> None:
-        """Raise BudgetExhaustedError unless `count` more calls fit."""
-        if self.total is not None and self.spent + count > self.total:
-            raise BudgetExhaustedError(
-                f"{self.spent} of {self.total} oracle calls are spent and {count} more were asked for;"
-                f" raise the budget to {self.spent + count} or ask for at most {max(0, self.total - self.spent)}"
-            )
-
-    def __call__(self, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) integers -> (N,) float64 scores, N calls spent; what the journal answers is not asked again."""
-        sequences = check_sequences(sequences, self.oracle.num_states, self.oracle.length)
-        self.require(len(sequences))
-        scores = np.empty(len(sequences))
-        done = 0
-        if self._journal is not None:
-            known = self._journal.replay(self.spent, sequences)
-            scores[: len(known)] = known
-            done = self._count(len(known))
-        while done < len(sequences):
-            batch = sequences[done : done + self._batch_size]
-            answers = _check_scores(self.oracle(batch, query=self.spent), len(batch), self.spent)
-            if self._journal is not None:
-                self._journal.append(self.spent, batch, answers)
-            scores[done : done + len(batch)] = answers
-            done += self._count(len(batch))
-        return scores
-
-    def _count(self, answered: int) -> int:
-        self.spent += answered
-        if self._progress is not None and answered:
-            self._progress(answered)
-        return answered
+    return sequences

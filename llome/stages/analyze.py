@@ -16,8 +16,9 @@ from llome.provenance import exclusive, hash_file, hash_json, write_json
 from llome.reporting.analysis.facts import build_facts
 from llome.reporting.analysis.scored import Scored, match
 from llome.reporting.lineage import check_lineage
+from llome.scoring.budget import Budget
 from llome.scoring.journal import Journal
-from llome.scoring.oracle import Budget, load_oracle
+from llome.scoring.oracle import load_oracle
 from llome.tables import Labeled, Meta, Proposals, Selected, same_problem
 
 

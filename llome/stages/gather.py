@@ -6,15 +6,16 @@ log-probabilities whose last digits may differ; in float32 a draw may fall other
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from llome.errors import TableError
 from llome.provenance import exclusive
 from llome.shards import whole_settings
-from llome.tables import Labeled, Meta, Proposals, kind_of, same_problem
+from llome.tables import Failed, Labeled, Meta, Proposals, kind_of, same_problem
 
 _Part = TypeVar("_Part", Labeled, Proposals)
 
@@ -38,8 +39,7 @@ def gather(*, parts: list[Path], out: Path) -> None:
         order = np.lexsort((proposals.trajectory, proposals.temperature > 0, proposals.step))
         whole: Labeled | Proposals = proposals.take(order)
     elif kind == Labeled.name:
-        labeled = _join([Labeled.read(path) for path in parts], parts)
-        whole = labeled.take(np.argsort(labeled.query, kind="stable"))
+        whole = _join_labels([Labeled.read(path) for path in parts], parts)
     else:
         raise TableError(f"{parts[0]} is a {kind} table; parts are made of proposals and of labels")
     with exclusive(out.parent, f".{out.stem}.lock"):
@@ -56,6 +56,26 @@ def _join(tables: list[_Part], paths: list[Path]) -> _Part:
     for name, other in rest:
         if (other.inputs, other.version) != (meta.inputs, meta.version):
             raise TableError(f"{name} and {first} were made from other files or by other versions; make all parts anew")
-    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
+    columns: dict[str, Any] = {name: _rows([table.columns[name] for table in tables]) for name in tables[0].columns}
     spent = max(table.meta.spent for table in tables)
     return type(tables[0])(meta=Meta(domain, meta.inputs, settings, spent), **columns)
+
+
+def _join_labels(tables: list[Labeled], paths: list[Path]) -> Labeled:
+    """The same with what failed, with all measurements, and with the calls of every part beyond one a measurement."""
+    whole = _join(tables, paths)
+    again = [table.meta.facts.get("again", 0) for table in tables]
+    spent = max(table.meta.spent - more for table, more in zip(tables, again, strict=True)) + sum(again)
+    facts = {**tables[0].meta.facts, "again": sum(again)}
+    meta = replace(whole.meta, spent=spent, facts={key: number for key, number in facts.items() if number})
+    width = max(table.measurements.shape[1] for table in tables)
+    padded = [
+        np.pad(t.measurements, ((0, 0), (0, width - t.measurements.shape[1])), constant_values=np.nan) for t in tables
+    ]
+    failed = Failed(**{f.name: _rows([getattr(table.failed, f.name) for table in tables]) for f in fields(Failed)})
+    labeled = replace(whole, meta=meta, measurements=_rows(padded), failed=failed)
+    return labeled.take(np.argsort(labeled.query, kind="stable"))
+
+
+def _rows(columns: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(columns)

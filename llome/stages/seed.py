@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from llome.errors import ConfigError, TableError
+from llome.errors import ConfigError, OracleError, TableError
 from llome.provenance import exclusive, hash_file, read_json, write_json
+from llome.scoring.budget import Budget, Labels
 from llome.scoring.genetic import Genetics, Round, evolve, first_population
 from llome.scoring.journal import Journal
-from llome.scoring.oracle import Budget, Oracle, load_oracle, make_oracle, read_settings, save_oracle
-from llome.tables import Labeled, Meta, same_problem
+from llome.scoring.oracle import Oracle, load_oracle, make_oracle, read_settings, save_oracle
+from llome.tables import Failed, Labeled, Meta, same_problem
 
 
 def draw_oracle(*, spec: Path, out: Path) -> None:
@@ -90,15 +91,33 @@ def seed(
         with (
             Journal(out / ".seed.journal", key, black_box.length) as journal,
             tqdm(
-                total=(rounds - done) * population, desc="seed", unit="call", delay=3, mininterval=1, disable=None
+                total=(rounds - done) * population * black_box.repeats,
+                desc="seed",
+                unit="call",
+                delay=3,
+                mininterval=1,
+                disable=None,
             ) as bar,
-        ):
-            score = Budget(
+            Budget(
                 black_box, total=budget, spent=spent, journal=journal, batch_size=batch_size, progress=bar.update
-            )
+            ) as score,
+        ):
             record = _Record(earlier, black_box.optimum)
+
+            def ask(sequences: np.ndarray) -> np.ndarray:
+                to_come = rounds - 1 - len(record.rounds)
+                labels = score.ask(sequences, later=to_come * population)
+                if labels.failed.all():
+                    journal.forgive()
+                    raise OracleError(
+                        f"all {len(sequences)} sequences failed, the first with: {labels.message[0]}; mend the oracle, then run the"
+                        " same command again: the calls stay counted"
+                    )
+                record.hear(labels, score.spent)
+                return np.where(labels.failed, -np.inf, labels.score)  # what failed ranks last
+
             generations = evolve(
-                score, following, genetics, num_states=black_box.num_states, random_seed=random_seed, start=done + 1
+                ask, following, genetics, num_states=black_box.num_states, random_seed=random_seed, start=done + 1
             )
             for generation in islice(generations, rounds - done):
                 record.add(generation)
@@ -120,6 +139,8 @@ def seed(
             write_json(out / "population.json", state)
             record.table(meta).write(out / "labeled.parquet")
             journal.delete()
+            if len(record.failed):
+                print(f"{len(record.failed)} sequences failed, the last with: {list(record.failed.values())[-1][-1]}")
 
 
 def _earlier_run(
@@ -159,30 +180,48 @@ class _Record:
         self._optimum = optimum
         self._earlier = earlier
         self.rounds: list[dict[str, Any]] = list(earlier.meta.facts["rounds"]) if earlier is not None else []
-        self._counted = earlier.meta.spent if earlier is not None else 0
         rows = earlier.sequence if earlier is not None else ()
         self._seen = {np.asarray(row, dtype=np.int16).tobytes() for row in rows}
+        self.failed: dict[bytes, tuple[np.ndarray, int, int, str]] = {}
+        """Sequence, query, round and message of what has no score so far."""
+        if earlier is not None:
+            gone = earlier.failed
+            for row, query, number, message in zip(gone.sequence, gone.query, gone.round, gone.message, strict=True):
+                self.failed[row.tobytes()] = (row, int(query), int(number), message)
         self._sequences: list[np.ndarray] = []
         self._scores: list[np.ndarray] = []
         self._queries: list[np.ndarray] = []
         self._rounds: list[np.ndarray] = []
+        self._measurements: list[np.ndarray] = []
+
+    def hear(self, labels: Labels, counted: int) -> None:
+        """What the oracle said of the round to be added next, and the calls counted by then."""
+        self._labels, self._counted = labels, counted
 
     def add(self, generation: Round) -> None:
         """Keep what is new in a round, and count."""
-        rows = [row.tobytes() for row in generation.population.astype(np.int16)]
+        labels, population = self._labels, generation.population.astype(np.int16)
+        rows = [row.tobytes() for row in population]
         new = []
         for number, row in enumerate(rows):
-            if row not in self._seen:
+            if row in self._seen:
+                continue
+            if labels.failed[number]:
+                about = (population[number], int(labels.query[number]), generation.number, str(labels.message[number]))
+                self.failed.setdefault(row, about)
+            else:
                 self._seen.add(row)
+                self.failed.pop(row, None)
                 new.append(number)
-        scores = generation.scores
+        scores = generation.scores[~labels.failed]
         self._sequences.append(generation.population[new])
-        self._scores.append(scores[new])
-        self._queries.append(np.array(new, dtype=np.int64) + self._counted)
+        self._scores.append(generation.scores[new])
+        self._queries.append(labels.query[new])
+        self._measurements.append(labels.measurements[new])
         self._rounds.append(np.full(len(new), generation.number))
-        self._counted += len(rows)
         feasible = scores > -np.inf
         valued = np.where(feasible, scores, 0.0)
+        failed = int(labels.failed.sum())
         self.rounds.append(
             {
                 "round": generation.number,
@@ -193,8 +232,11 @@ class _Record:
                 "best": float(scores.max()) if feasible.any() else None,
                 "mean": float(valued.mean()),
                 "mean_regret": None if self._optimum is None else float(self._optimum - valued.mean()),
-                "se_regret": None if self._optimum is None else float(valued.std(ddof=1) / np.sqrt(len(valued))),
+                "se_regret": None
+                if self._optimum is None or len(valued) < 2
+                else float(valued.std(ddof=1) / np.sqrt(len(valued))),
             }
+            | ({"failed": failed} if failed else {})
         )
 
     def table(self, meta: Meta) -> Labeled:
@@ -208,4 +250,18 @@ class _Record:
             query=np.concatenate([*(t.query for t in before), *self._queries]),
             round=np.concatenate([*(t.round for t in before), new]),
             origin=np.full(len(self._seen), "ga", dtype=object),
+            measurements=np.concatenate([*(t.measurements for t in before), *self._measurements]),
+            failed=self._failed(meta.domain.length),
+        )
+
+    def _failed(self, length: int) -> Failed:
+        if not self.failed:
+            return Failed.none(length)
+        sequence, query, number, message = zip(*sorted(self.failed.values(), key=lambda about: about[1]), strict=True)
+        return Failed(
+            np.stack(sequence),
+            np.array(query, dtype=np.int64),
+            np.array(number, dtype=np.int32),
+            np.full(len(query), "ga", dtype=object),
+            np.array(message, dtype=object),
         )

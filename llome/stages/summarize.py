@@ -102,7 +102,8 @@ def describe(summary: dict[str, Any], out: Path) -> str:
     found = "nothing feasible yet" if summary["best"] is None else f"best {summary['best']:.3f}"
     regret = "" if summary["regret"] is None else f", regret {summary['regret']:.3f}"
     seconds = f"; {sum(summary['seconds'].values()):,.0f} s" if summary["seconds"] else ""
+    failed = f", {summary['failed']:,} failed" if "failed" in summary else ""
     return (
         f"{name}: {found}{regret} after {summary['counted']:,} evaluations;"
-        f" {summary['feasible']:,} of {summary['labeled']:,} feasible{seconds}"
+        f" {summary['feasible']:,} of {summary['labeled']:,} feasible{failed}{seconds}"
     )

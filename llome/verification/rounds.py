@@ -101,14 +101,16 @@ def _check_surrogate(folder: Path, labels: str | None, named: str, ledger: Ledge
 
 
 def _check_queries(file: Path, history: str, table: Labeled, parent: Labeled, ledger: Ledger) -> None:
-    """Calls are numbered on from the parent's, one a label; the rows say whose they are."""
-    first, count = parent.meta.spent, len(table)
-    if table.meta.spent != first + count:
-        ledger.refuse(file, f"{first} + {count} = {first + count} calls spent", str(table.meta.spent), _AGAIN)
-    wrong = table.query != np.arange(first, first + count)
+    """Calls are numbered on from the parent's, one a row, failed or not; the rows say whose they are."""
+    first, count, facts = parent.meta.spent, len(table) + len(table.failed), table.meta.facts
+    calls = count * facts.get("repeats", 1) + facts.get("again", 0)
+    if table.meta.spent != first + calls:
+        ledger.refuse(file, f"{first} + {calls} = {first + calls} calls spent", str(table.meta.spent), _AGAIN)
+    queries = np.sort(np.concatenate([table.query, table.failed.query])) if len(table.failed) else table.query
+    wrong = queries != np.arange(first, first + count)
     if wrong.any():
         row = int(wrong.argmax())
-        ledger.refuse(file, f"query {first + row} in row {row}", str(int(table.query[row])), _AGAIN)
+        ledger.refuse(file, f"query {first + row} in row {row}", str(int(queries[row])), _AGAIN)
     others = set(table.origin) - {history}
     if others:
         ledger.refuse(
@@ -128,8 +130,8 @@ def _check_rows(
     before: list[Labeled],
     ledger: Ledger,
 ) -> None:
-    """Labels are the candidates, row by row; candidates are proposals, unless they evolved; neither was labelled before."""
-    known = np.concatenate([row_keys(table.sequence) for table in before]) if before else None
+    """Labels and failures are the candidates, row by row; candidates are proposals, unless they evolved; neither was asked for before."""
+    known = np.concatenate([row_keys(table.asked) for table in before]) if before else None
     for table in (selected, labeled):
         if table is not None and known is not None:
             repeated = np.isin(row_keys(table.sequence), known)
@@ -140,20 +142,32 @@ def _check_rows(
                 "sequences that no earlier round labelled",
                 ledger,
             )
-    if selected is not None and labeled is not None and not np.array_equal(selected.sequence, labeled.sequence):
-        expected = f"the {len(selected)} candidates of selected.parquet, in order"
-        found = (
-            f"{len(labeled)} labels"
-            if len(labeled) != len(selected)
-            else _first_difference(selected.sequence, labeled.sequence)
-        )
-        ledger.refuse(here / "labeled.parquet", expected, found, "label the round again")
+    if selected is not None and labeled is not None:
+        _check_candidates(here, selected, labeled, ledger)
     if selected is not None and proposals is not None and "evolve" not in selected.meta.settings:
         parsed = row_keys(proposals.sequence[proposals.parsed])
         foreign = ~np.isin(row_keys(selected.sequence), parsed)
         _refuse_rows(
             here / "selected.parquet", foreign, selected.sequence, "parsed proposals of proposals.parquet", ledger
         )
+
+
+def _check_candidates(here: Path, selected: Selected, labeled: Labeled, ledger: Ledger) -> None:
+    """What was labelled or failed is what was selected, in order, but for what the lab was never asked to measure."""
+    asked = labeled.asked
+    if len(labeled.failed):
+        asked = asked[np.argsort(np.concatenate([labeled.query, labeled.failed.query]), kind="stable")]
+    unmeasured = labeled.meta.facts.get("unmeasured", 0)
+    wanted = selected.sequence
+    if unmeasured:
+        wanted = wanted[np.isin(row_keys(wanted), row_keys(asked))]
+    if len(asked) + unmeasured == len(selected) and np.array_equal(wanted, asked):
+        return
+    expected = f"the {len(selected)} candidates of selected.parquet, in order"
+    found = f"{len(asked)} labels"
+    if len(asked) == len(wanted):
+        found = _first_difference(wanted, asked)
+    ledger.refuse(here / "labeled.parquet", expected, found, "label the round again")
 
 
 def _first_difference(expected: np.ndarray, found: np.ndarray) -> str:

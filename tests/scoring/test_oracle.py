@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from llome.domain import Domain
 from llome.errors import BudgetExhaustedError, ConfigError, LlomeError, OracleError, TableError
 from llome.scoring import Budget, Ehrlich, Journal, Oracle, load_oracle, save_oracle
 from llome.scoring.oracle import read_settings
@@ -15,7 +16,8 @@ from llome.scoring.oracle import read_settings
 class Counting:
     """An oracle that remembers what it was asked, and answers with a function of sequence and query number."""
 
-    num_states, length, optimum, deterministic, fingerprint = 8, 12, None, False, "counting"
+    num_states, length, optimum, deterministic, fingerprint, repeats = 8, 12, None, False, "counting", 1
+    domain = Domain(8, 12, "counting")
 
     def __init__(self, die_at: int | None = None) -> None:
         self.asked: list[int] = []
@@ -170,7 +172,7 @@ def test_budget_validates_what_goes_in_and_comes_out(sequences):
     }
     for words, answer in answers.items():
         budget = Budget(lambda x, query, answer=answer: answer, spent=10)
-        budget.oracle.num_states, budget.oracle.length = 8, 12
+        budget.oracle.domain, budget.oracle.repeats = Counting.domain, 1
         with pytest.raises(OracleError, match=words):
             budget(sequences[:3])
         assert budget.spent == 10
@@ -242,13 +244,16 @@ def test_each_batch_is_synced_before_the_next_is_asked(tmp_path, sequences, monk
     assert events == ["sync 1 lines", "ask 0", "sync 2 lines", "ask 20", "sync 3 lines", "ask 40", "sync 4 lines"]
 
 
-def test_journal_of_other_settings_is_begun_anew(tmp_path, sequences):
+def test_journal_of_other_settings_is_put_aside_and_begun_anew(tmp_path, sequences, capsys):
     with Journal(tmp_path / "j", {"seed": 1}, 12) as journal:
         Budget(Counting(), journal=journal)(sequences)
     oracle = Counting()
     with Journal(tmp_path / "j", {"seed": 2}, 12) as journal:
         Budget(oracle, journal=journal)(sequences[:4])
     assert oracle.asked == [0, 1, 2, 3]
+    (aside,) = tmp_path.glob("j.*")
+    assert len(aside.read_text().splitlines()) == 2
+    assert f"what was answered before lies in {aside}" in capsys.readouterr().err
 
 
 def test_journal_of_other_sequences_is_refused(tmp_path, sequences):

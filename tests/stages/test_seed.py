@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import pytest
 
 from llome.cli import main
 from llome.domain import Domain
-from llome.scoring import Ehrlich, load_oracle
+from llome.scoring import Ehrlich, load_oracle, make_oracle
+from llome.scoring.budget import Labels
 from llome.scoring.genetic import Round
+from llome.scoring.oracle import read_settings
 from llome.stages.seed import _Record
 from llome.tables import Labeled, Meta
 
@@ -63,10 +66,15 @@ def refused(capsys, *words) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "oracles").glob("*.yaml")), ids=lambda p: p.stem)
-def test_every_shipped_oracle_can_be_drawn(path, tmp_path):
+def test_every_shipped_oracle_can_be_drawn(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "landscape.csv").write_text("sequence,score\nACDE,1\n")  # the one that a table oracle names
     assert main(["oracle", "--spec", str(path), "--out", str(tmp_path / "o.json")]) == 0
     loaded = load_oracle(tmp_path / "o.json")
-    assert loaded(loaded.optimal_solution()[None]).tolist() == [1.0]
+    assert loaded.fingerprint == make_oracle(read_settings(path)).fingerprint
+    if isinstance(loaded, Ehrlich):
+        assert loaded(loaded.optimal_solution()[None]).tolist() == [1.0]
 
 
 def test_oracle_refusals(tmp_path, capsys):
@@ -133,7 +141,10 @@ def test_facts_of_a_round_with_the_infeasible_as_zero():
     scores = np.array([0.5, 0.5, -np.inf, 1.0])
     for optimum, regret in ((2.0, 1.5), (None, None)):
         record = _Record(None, optimum)
+        labels = Labels(scores, np.arange(4), np.empty((4, 0)), np.zeros(4, bool), np.full(4, "", object), 0)
+        record.hear(labels, 4)
         record.add(Round(1, rows, scores, rows[3], 1.0, rows))
+        record.hear(replace(labels, failed=np.zeros(2, bool), query=np.arange(4, 6)), 6)
         record.add(Round(2, rows[2:3].repeat(2, axis=0), np.full(2, -np.inf), rows[3], 1.0, rows))
         first, second = record.rounds
         assert first == {

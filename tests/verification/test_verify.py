@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_run import write_run
 
 from llome.cli import main
 from llome.domain import Domain
 from llome.provenance import hash_file, hash_json, read_json, write_json
-from llome.tables import Labeled
+from llome.tables import Failed, Labeled
 
 OTHER = Domain(5, 3, "fedcba9876543210")
 
@@ -286,3 +287,38 @@ def test_no_oracle_is_loaded(tmp_path: Path) -> None:
     code = f"import sys; from llome.cli import main; main(['verify', {str(tmp_path)!r}]); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)
     assert not {name for name in done.stdout.split() if name.startswith(("llome.scoring", "torch", "lightning"))}
+
+
+def with_failure(again: int, spent: int, message: str = "no fold") -> Callable[[Any], Any]:
+    """The second label of the last round is a failure, attempted `again` times more; so many calls are `spent` in all."""
+
+    def change(table: Any) -> Any:
+        row = {name: getattr(table, name)[1:] for name in ("sequence", "query", "round", "origin")}
+        failed = Failed(**row, message=np.array([message], dtype=object))
+        meta = replace(table.meta, spent=spent, facts={"again": again})
+        return replace(table.take(np.array([0])), failed=failed, meta=meta)
+
+    return change
+
+
+def test_a_run_in_which_sequences_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "good", {"sft2/labeled": with_failure(1, 10)})
+    assert verify(tmp_path / "good", capsys)[0] == 0
+    write_run(tmp_path / "bad", {"sft2/labeled": with_failure(1, 11)})
+    code, lines = verify(tmp_path / "bad", capsys)
+    assert (code, len(lines)) == (1, 2)
+    assert lines[0].startswith("r0/sft2/labeled.parquet: expected 7 + 3 = 10 calls spent, found 11")
+
+
+def test_a_run_in_which_the_lab_measured_a_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def part(unmeasured: int) -> Callable[[Any], Any]:
+        return lambda table: replace(
+            table.take(np.array([0])), meta=replace(table.meta, spent=8, facts={"unmeasured": unmeasured})
+        )
+
+    write_run(tmp_path / "good", {"sft2/labeled": part(1)})
+    assert verify(tmp_path / "good", capsys)[0] == 0
+    write_run(tmp_path / "bad", {"sft2/labeled": part(2)})
+    code, lines = verify(tmp_path / "bad", capsys)
+    assert code == 1
+    assert "expected the 2 candidates of selected.parquet, in order" in lines[0]
