@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -279,20 +279,26 @@ def test_searches_of_every_variant(clone: Clone) -> None:
     }
 
 
+def spent() -> float:
+    """Seconds that processes started from here have computed: another test may have a processor, too."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def test_a_large_plan_is_drawn_up_in_seconds(clone: Clone) -> None:
     config = write_big_experiment(clone)
     targets = [f"results/big/r{rep}/{history}/summary.json" for rep in range(5) for history in HISTORIES]
-    start = time.perf_counter()
+    before = spent()
     plan = clone.plan(*targets, config=config)
-    assert time.perf_counter() - start < 10
+    assert spent() - before < 10
     assert plan["train"] == 5 * 41
 
 
 def test_a_large_plan_of_variants_is_drawn_up_in_seconds(clone: Clone) -> None:
     config = write_experiment(clone, replicates=5, schedules=[[{"sft": 40}]], variants={f"f{n}": {} for n in range(6)})
-    start = time.perf_counter()
+    before = spent()
     plan = clone.plan(config=config)
-    assert time.perf_counter() - start < 20
+    assert spent() - before < 20
     assert (plan["report"], plan["chain"], plan["train"]) == (6, 30, 30)
 
 
