@@ -364,6 +364,31 @@ def test_the_profile_of_a_cluster_plans_and_an_unknown_key_of_it_is_named(clone:
     assert "unrecognized arguments: --slurm-partitions=cpu" in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("  train:", "  trian:", "trian: there is no 'trian', did you mean 'train'?"),
+        (
+            "    slurm_partition: gpu",
+            "    slurm_partitions: gpu",
+            "train: there is no 'slurm_partitions', did you mean",
+        ),
+        ("  slurm_partition: cpu", "  slurm_partiton: cpu", "default-resources: there is no 'slurm_partiton', did you"),
+        ("    # gpu_model: a100", "    gpus: 2", "train: there is no 'gpus', did you mean 'gpu'?"),
+        ("    # gpu_model: a100", "    lsf_queue: long", ""),  # another scheduler's
+    ],
+)
+def test_a_misspelt_resource_of_a_profile_is_named(clone: Clone, right: str, wrong: str, said: str) -> None:
+    profile = clone.folder / "configs/profiles/slurm/config.yaml"
+    assert right in profile.read_text()
+    profile.write_text(profile.read_text().replace(right, wrong, 1))
+    run = clone.snakemake("--workflow-profile", str(profile.parent), "--dry-run")
+    assert run.returncode == (2 if said else 0), run.stdout + run.stderr
+    if said:
+        assert "error: the profile sets resources of " in run.stderr
+        assert said in run.stderr
+
+
 def test_two_runs_at_once_in_one_folder_are_refused(clone: Clone) -> None:
     with exclusive(clone.folder / "results/tiny", ".run.lock"):
         run = clone.snakemake()
