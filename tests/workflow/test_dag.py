@@ -364,6 +364,14 @@ def test_the_profile_of_a_cluster_plans_and_an_unknown_key_of_it_is_named(clone:
     assert "unrecognized arguments: --slurm-partitions=cpu" in run.stderr
 
 
+def test_a_job_on_a_node_knows_who_makes_its_inputs(clone: Clone) -> None:
+    """It plans itself alone and takes files for granted that no rule makes: two rules must not offer one file."""
+    clone.pretend({"sft1": FACTS})
+    job = ["--mode", "remote", "--force", "--allowed-rules", "base", "--target-jobs", "base:rep=0,run=tiny"]
+    run = clone.snakemake("--dry-run", *job)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),
     [
