@@ -8,6 +8,7 @@ and end early at regret 0, a spent budget or used-up hours. A `run` is the exper
 variants, and the folder of its results; runs share nothing and go side by side. Profile: profiles/default.
 """
 
+import difflib
 import gc
 import os
 import re
@@ -186,3 +187,7 @@ rule base:
     shell:
         "llome base --config {input.config:q} --labeled {input.labeled:q} --out {params.out:q}"
         " --random_seed {params.seed} > {log:q} 2>&1"
+
+
+if workflow.is_main_process:
+    check_profile()

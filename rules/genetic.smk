@@ -3,7 +3,7 @@
 
 rule seed:
     input:
-        config=seed_settings,
+        config=setting("seed_file"),
         oracle=LAYOUT.oracle,
     output:
         SEED / "labeled.parquet",
@@ -12,6 +12,8 @@ rule seed:
         SEED / "logs" / "seed.log",
     benchmark:
         SEED / "benchmarks" / "seed.tsv"
+    wildcard_constraints:
+        run=runs(genetic=True),
     resources:
         mem_mb=memory("seed"),
         runtime=minutes("seed"),
@@ -29,13 +31,15 @@ rule seed:
 rule given:
     input:
         oracle=LAYOUT.oracle,
-        table=given_table,
+        table=setting("seed_file"),
     output:
         SEED / "labeled.parquet",
     log:
         SEED / "logs" / "import.log",
     benchmark:
         SEED / "benchmarks" / "seed.tsv"
+    wildcard_constraints:
+        run=runs(genetic=False),
     resources:
         mem_mb=memory("import"),
         runtime=minutes("import"),

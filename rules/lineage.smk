@@ -44,9 +44,9 @@ def seed_settings(wc):
     return experiment.seed_file if experiment.genetic else LAYOUTS[wc.run].root / "no-genetic-algorithm.yaml"
 
 
-def given_table(wc):
-    experiment = EXPERIMENTS[wc.run]
-    return LAYOUTS[wc.run].root / "no-table-given" if experiment.genetic else experiment.seed_file
+def runs(genetic):
+    """The runs whose first labels the genetic algorithm makes, or those that are given them, as a pattern."""
+    return "|".join(re.escape(run) for run, each in EXPERIMENTS.items() if each.genetic == genetic) or "(?!)"
 
 
 def given_columns(wc):

@@ -23,3 +23,25 @@ def launch(stage):
 def gpus(stage):
     """GPUs on one node."""
     return lambda wc: NEEDS[wc.run].gpus(stage, wc.history)
+
+
+# What Snakemake and its executor for SLURM read (of version 2.8; it declares no list), and the rules' own launch.
+RESOURCES = (
+    "mem mem_mb disk disk_mb tmpdir runtime gpu gpu_model slurm_account slurm_partition slurm_extra slurm_cluster cluster clusters"
+    " constraint qos nodes tasks tasks_per_node tasks_per_gpu cpus_per_task cpus_per_gpu mem_mb_per_cpu gres mpi threads launch"
+).split()
+
+
+def check_profile():
+    """Ends it where a profile only misspells what it sets, or for which of the rules. Snakemake itself would go on without it."""
+    asked, rules = workflow.resource_settings, [each.name for each in workflow.rules]
+    known = {*RESOURCES, *asked.resources}
+    default = {"default-resources": asked.default_resources or {}}
+    misspelt = {}
+    for place, wanted in (asked.overwrite_resources | default).items():
+        for name, names in ((place, [*rules, *default]), *((name, known) for name in wanted)):
+            if name not in names and (close := difflib.get_close_matches(name, names, n=1, cutoff=0.8)):
+                misspelt[name] = f"{place}: there is no {name!r}, did you mean {close[0]!r}?"
+    if misspelt:
+        print(f"error: the profile sets resources of {'; '.join(misspelt.values())}", file=sys.stderr)
+        sys.exit(2)

@@ -12,6 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from debian_packages import install
+
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch")
 ETC = Path("/etc/slurm")
 OURS = "ClusterName=llometest"
@@ -28,12 +30,7 @@ def why_not() -> str | None:
         return None
     if shutil.which("apt-get") is None:
         return "slurm-wlm and munge are not installed"
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "slurm-wlm", "munge"]):
-        run = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True, check=False)
-        if run.returncode:
-            return f"slurm-wlm and munge cannot be installed: {run.stderr.strip().splitlines()[-1:]}"
-    return None
+    return install("slurm-wlm", "munge")
 
 
 class Cluster:

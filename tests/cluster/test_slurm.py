@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from workflow.conftest import Clone, artefacts
-from workflow.test_run import processes
+from workflow.conftest import Clone, artefacts, processes
 
 from llome.policy.causal_lm import load_policy
 

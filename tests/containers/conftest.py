@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from debian_packages import install
 
 from .definition import ENVIRONMENT, RUNSCRIPT, TEST, read
 
@@ -47,6 +48,8 @@ class Container:
         """What the command prints, run with no network."""
         command = f". {self.environment}; exec {shlex.join(words)}"
         inside = ("sh", "-c", command) if self.environment else words
+        if policy := os.environ.get("OMP_WAIT_POLICY"):
+            options = ("--env", f"OMP_WAIT_POLICY={policy}", *options)
         return sh("unshare", "--net", "buildah", "run", *options, self.name, "--", *inside)
 
 
@@ -58,9 +61,8 @@ def tools() -> None:
     if not release.is_file() or "VERSION_CODENAME=bookworm" not in release.read_text():
         pytest.skip("the base is made with the package manager of Debian 12: this is none")
     if not all(map(shutil.which, DEBIAN)):
-        quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        sh("apt-get", "update", env=quietly)
-        sh("apt-get", "install", "--yes", "--no-install-recommends", *DEBIAN, env=quietly)
+        reason = install(*DEBIAN)
+        assert reason is None, reason
 
 
 @pytest.fixture(scope="session")

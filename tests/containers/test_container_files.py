@@ -9,9 +9,12 @@ import shlex
 import shutil
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from .definition import DefinitionError, read
 
@@ -202,3 +205,15 @@ def test_all_files_of_the_package_are_installed_with_it(root: Path) -> None:
     others = [path for path in files if path.suffix not in (".py", ".pyc")]
     assert others
     assert [path for path in others if not any(path.match(pattern) for pattern in package_data)] == []
+
+
+def test_the_lock_holds_whatever_its_packages_need(root: Path) -> None:
+    """An image refuses a package that is not in it. What torch asks for CUDA is left out."""
+    lines = (root / "containers/requirements.lock").read_text().splitlines()
+    locked = {canonicalize_name(line.split("==")[0]) for line in lines if "==" in line}
+    needed = set()
+    for name in locked:
+        for requirement in map(Requirement, metadata.requires(name) or ()):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                needed.add(canonicalize_name(requirement.name))
+    assert {name for name in needed - locked if not re.match("nvidia-|cuda-|triton$", name)} == set()

@@ -18,7 +18,15 @@ from llome.planning.shapes import Shape, count_tokens
 
 SHAPE = Shape("small", 6, 256, 1024, 8, 36)
 TOKENS = count_tokens(SHAPE, 32, 32)
-CASES = [(objective, size, on) for on in (False, True) for size in (64, 8) for objective in ("sft", "dpo", "marge")]
+# Half of all: every objective meets each size and has checkpointing on and off, and every size meets both.
+CASES = [
+    ("sft", 64, False),
+    ("sft", 8, True),
+    ("dpo", 64, True),
+    ("dpo", 8, False),
+    ("marge", 64, False),
+    ("marge", 8, True),
+]
 
 
 @pytest.mark.parametrize(

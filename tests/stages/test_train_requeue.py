@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,12 @@ def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "4711")
 
+    real = time.sleep
+
     def ended(seconds: float) -> None:
-        raise Killed
+        if seconds == requeue._PATIENCE:
+            raise Killed
+        real(seconds)  # another's: `subprocess` waits so for a child
 
     monkeypatch.setattr(requeue.time, "sleep", ended)
     return tmp_path / "calls"

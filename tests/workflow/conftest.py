@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -85,15 +88,25 @@ def clone(root: Path, tmp_path: Path) -> Clone:
 
 @pytest.fixture(scope="session")
 def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
-    """A clone with a finished run, and what the run printed."""
-    clone = Clone.make(root, tmp_path_factory.mktemp("finished") / "a clone")
-    train = clone.folder / "configs/train/sft_tiny.yaml"
-    settings = yaml.safe_load(train.read_text())
-    settings["trainer"] |= {"max_epochs": 12, "limit_train_batches": 1.0}  # long enough to be caught in the middle
-    train.write_text(yaml.safe_dump(settings))
-    run = clone.snakemake()
-    assert run.returncode == 0, run.stdout + run.stderr
-    return clone, run.stdout + run.stderr
+    """A clone with a finished run, and what the run printed. The first worker that needs it makes it, for all of them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    clone, said = Clone(folder / "finished" / "a clone"), folder / "finished.txt"
+    with open(folder / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            shutil.rmtree(clone.folder.parent, ignore_errors=True)  # another worker has failed
+            Clone.make(root, clone.folder)
+            train = clone.folder / "configs/train/sft_tiny.yaml"
+            settings = yaml.safe_load(train.read_text())
+            # long enough to be caught in the middle
+            settings["trainer"] |= {"max_epochs": 12, "limit_train_batches": 1.0}
+            train.write_text(yaml.safe_dump(settings))
+            run = clone.snakemake()
+            assert run.returncode == 0, run.stdout + run.stderr
+            said.write_text(run.stdout + run.stderr)
+    return clone, said.read_text()
 
 
 @pytest.fixture
@@ -109,3 +122,45 @@ def artefacts(clone: Clone) -> dict[str, str]:
     return {
         name: hash_file(path) for name, path in names.items() if not any(part[0] == "." for part in name.split("/"))
     }
+
+
+def times(clone: Clone) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in (clone.folder / "results").rglob("*") if p.is_file()}
+
+
+def forget(clone: Clone, stage: str) -> str:
+    """Take back the report and the last round from `stage` on, or everything from `seed`, `base` or `sft1` on; what is to be made first."""
+    results = clone.folder / "results" / "tiny"
+    replicate, chain = results / "r0", results / "r0" / "chains" / "sft2.txt"
+    last = clone.folder / Path(chain.read_text().splitlines()[-1]).parent
+    outputs = {
+        "train": last / "model" / "llome.json",
+        "refine": last / "proposals.parquet",
+        "filter": last / "selected.parquet",
+        "label": last / "labeled.parquet",
+    }
+    early = {
+        "seed": (replicate / "seed/labeled.parquet", ("seed", "ga", "base", "sft*")),
+        "base": (replicate / "base/model/llome.json", ("base", "sft*")),
+        "sft1": (replicate / "sft1/model/llome.json", ("sft*",)),
+    }
+    if stage in early:
+        first, folders = early[stage]
+        gone = [path for folder in folders for path in replicate.glob(f"{folder}/**/*") if path.is_file()]
+    else:
+        first, stages = outputs[stage], list(outputs)
+        gone = [outputs[name] for name in stages[stages.index(stage) :]] + [last / "summary.json"]
+    for path in [*gone, chain, results / "report" / "report.html"]:
+        path.unlink()
+    return str(first.relative_to(clone.folder))
+
+
+def processes(clone: Clone, stage: str) -> Iterator[psutil.Process]:
+    """The running processes of one stage in this clone."""
+    for process in psutil.process_iter():
+        try:
+            line = process.cmdline()
+            if process.cwd() == str(clone.folder) and any(p.endswith("/llome") for p in line) and stage in line:
+                yield process
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue

@@ -1,28 +1,20 @@
-"""The tiny experiment under Snakemake: run, run again, changed, broken, killed and resumed."""
+"""The tiny experiment under Snakemake: run, run again, changed and broken; test_run_killed.py kills it."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
 from llome.provenance import read_json
 
-from .conftest import Clone, artefacts
+from .conftest import Clone, artefacts, forget, times
 
 pytestmark = pytest.mark.slow
 STAGES_OF_A_ROUND = ("train", "refine", "filter", "label", "summarize")
-
-
-def times(clone: Clone) -> dict[str, int]:
-    return {str(p): p.stat().st_mtime_ns for p in (clone.folder / "results").rglob("*") if p.is_file()}
 
 
 def test_a_run_makes_everything_and_says_what_it_does(finished: tuple[Clone, str]) -> None:
@@ -110,100 +102,6 @@ def test_a_mistake_in_a_stage_is_shown_in_its_words(copy: Clone) -> None:
     assert "Traceback" not in said
     kept = artefacts(copy)
     assert {name: before[name] for name in kept} == kept
-
-
-def processes(clone: Clone, stage: str) -> Iterator[psutil.Process]:
-    """The running processes of one stage in this clone."""
-    for process in psutil.process_iter():
-        try:
-            line = process.cmdline()
-            if process.cwd() == str(clone.folder) and any(p.endswith("/llome") for p in line) and stage in line:
-                yield process
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-
-
-def start_and_kill(clone: Clone, stage: str, sign: str, *, workflow: bool = False) -> None:
-    """Start the run, and kill `stage` (or Snakemake) once it runs and a file like `sign` (if any) tells how far it is."""
-    with open(clone.folder / "killed.log", "w") as log:
-        run = subprocess.Popen(clone.command(), cwd=clone.folder, env=clone.environment, stdout=log, stderr=log)
-        try:
-            found: list[psutil.Process] = []
-            while not found and run.poll() is None:
-                found = list(processes(clone, stage))
-            while found and sign and found[0].is_running() and not list((clone.folder / "results/tiny/r0").glob(sign)):
-                time.sleep(0.002)
-            if not found or not found[0].is_running():
-                pytest.fail(f"{stage} was not caught: {(clone.folder / 'killed.log').read_text()}")
-            os.kill(run.pid if workflow else found[0].pid, signal.SIGKILL)
-            run.wait(timeout=60)
-        finally:
-            run.kill()
-            run.wait()
-
-
-def forget(clone: Clone, stage: str) -> None:
-    """Take back the report and the last round from `stage` on, or everything from `seed`, `base` or `sft1` on."""
-    results = clone.folder / "results" / "tiny"
-    replicate, chain = results / "r0", results / "r0" / "chains" / "sft2.txt"
-    last = clone.folder / Path(chain.read_text().splitlines()[-1]).parent
-    outputs = {
-        "train": last / "model" / "llome.json",
-        "refine": last / "proposals.parquet",
-        "filter": last / "selected.parquet",
-        "label": last / "labeled.parquet",
-    }
-    folders = {"seed": ("seed", "ga", "base", "sft*"), "base": ("base", "sft*"), "sft1": ("sft*",)}.get(stage)
-    if folders is not None:
-        gone = [path for folder in folders for path in replicate.glob(f"{folder}/**/*") if path.is_file()]
-    else:
-        stages = list(outputs)
-        gone = [outputs[name] for name in stages[stages.index(stage) :]] + [last / "summary.json"]
-    for path in [*gone, chain, results / "report" / "report.html"]:
-        path.unlink()
-
-
-@pytest.mark.parametrize(
-    ("stage", "sign", "since"),
-    [
-        ("seed", "seed/.seed.journal", "seed"),
-        ("base", "base/.scratch/*", "base"),
-        ("train", "sft1/.scratch/model-*/last.ckpt", "sft1"),
-        ("train", "", "train"),
-        ("refine", "*/.scratch/refine-*/iteration-0.npz", "refine"),
-        ("filter", "", "filter"),
-        ("label", "", "label"),
-        ("label", "*/.labeled.journal", "label"),
-    ],
-)
-def test_a_killed_stage_is_resumed_to_the_same_bytes(copy: Clone, stage: str, sign: str, since: str) -> None:
-    expected = artefacts(copy)
-    forget(copy, since)
-    start_and_kill(copy, stage, sign)
-    run = copy.snakemake()
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert artefacts(copy) == expected
-
-
-def test_a_killed_workflow_takes_its_stage_along_and_is_resumed(copy: Clone) -> None:
-    expected, before = artefacts(copy), times(copy)
-    forget(copy, "sft1")
-    start_and_kill(copy, "train", "sft1/.scratch/model-*/last.ckpt", workflow=True)
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and list(processes(copy, "train")):
-        time.sleep(0.1)
-    assert not list(processes(copy, "train"))
-    run = copy.snakemake()
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert artefacts(copy) == expected
-    now = times(copy)
-    for finished_before in (
-        "seed/labeled.parquet",
-        "ga/labeled.parquet",
-        "base/model/model.safetensors",
-    ):
-        path = str(copy.folder / "results/tiny/r0" / finished_before)
-        assert now[path] == before[path]
 
 
 def test_a_search_feeds_the_rounds(root: Path, tmp_path: Path) -> None:

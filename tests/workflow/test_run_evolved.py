@@ -42,7 +42,8 @@ def test_two_evolved_rounds(root: Path, tmp_path: Path) -> None:
     page = (clone.folder / "results/tiny_evolved/report/report.html").read_text()
     assert "The paper says, we see" not in page  # it is not the paper's method
     again = Clone.make(root, tmp_path / "again")
-    assert again.snakemake("--cores", "1", config=EVOLVED).returncode == 0
+    target = "results/tiny_evolved/r0/sft2/selected.parquet"
+    assert again.snakemake("--cores", "1", "--", target, config=EVOLVED).returncode == 0
     for name in ("sft1", "sft2"):
         assert hash_file(again.folder / "results/tiny_evolved/r0" / name / "selected.parquet") == hash_file(
             folder / name / "selected.parquet"
