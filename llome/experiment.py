@@ -95,6 +95,11 @@ class Experiment:
         return isinstance(self.seed, str)
 
     @property
+    def carries_on(self) -> bool:
+        """Whether the genetic algorithm is carried on: where it makes the seed, and its calls are asked for or have no price."""
+        return self.genetic and (self.baseline is not None or read_yaml(self.oracle)["name"] not in FALLIBLE)
+
+    @property
     def seed_rounds(self) -> int:
         """Rounds of the genetic algorithm that make the seed."""
         return _setting(self.seed_file, "rounds")

@@ -53,7 +53,7 @@ rule given:
 
 rule baseline:
     input:
-        config=seed_settings,
+        config=setting("seed_file"),
         oracle=LAYOUT.oracle,
         labeled=SEED / "labeled.parquet",
         population=SEED / "population.json",

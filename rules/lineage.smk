@@ -38,12 +38,6 @@ def setting(key):
     return lambda wc: getattr(EXPERIMENTS[wc.run], key)
 
 
-def seed_settings(wc):
-    """The YAML of the genetic algorithm, or what a run without one lacks: a file that no rule makes."""
-    experiment = EXPERIMENTS[wc.run]
-    return experiment.seed_file if experiment.genetic else LAYOUTS[wc.run].root / "no-genetic-algorithm.yaml"
-
-
 def runs(genetic):
     """The runs whose first labels the genetic algorithm makes, or those that are given them, as a pattern."""
     return "|".join(re.escape(run) for run, each in EXPERIMENTS.items() if each.genetic == genetic) or "(?!)"
@@ -184,6 +178,6 @@ def report_inputs(wc):
     return {
         "experiment": layout.root / "experiment.yaml",
         "chains": [folder / "chains" / f"{history}.txt" for folder in folders for history in experiment.histories],
-        "ga": [folder / "ga" / "labeled.parquet" for folder in folders if experiment.genetic],
+        "ga": [folder / "ga" / "labeled.parquet" for folder in folders if experiment.carries_on],
         "rivals": [folder / paths.rival(name) / "labeled.parquet" for folder in folders for name in experiment.rivals],
     }

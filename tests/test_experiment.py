@@ -243,13 +243,18 @@ def test_stage_seeds_differ_by_replicate_history_and_stage() -> None:
 @pytest.mark.parametrize(
     "path", sorted(Path(__file__).parent.parent.glob("configs/experiments/**/*.yaml")), ids=lambda p: p.stem
 )
-def test_shipped_experiments_are_valid(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
+def test_shipped_experiments_are_valid(path: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").symlink_to(root / "configs")
+    (tmp_path / "data").mkdir()
+    for name in ("measured", "landscape"):  # a user's own
+        (tmp_path / "data" / f"{name}.csv").write_text("sequence,score\n")
+    monkeypatch.chdir(tmp_path)
     experiments, written = load_experiments(path), yaml.safe_load(path.read_text())
     (name,) = {experiment.name for experiment in experiments.values()}
     assert name == "_".join(path.relative_to(root / "configs/experiments").with_suffix("").parts)
     if "variants" not in written:
-        assert experiments[name].as_dict().keys() - {"tune"} == written.keys() - {"tune"}
+        unsaid = {"tune", "replicates", "random_seed", "budget"}
+        assert experiments[name].as_dict().keys() - unsaid == written.keys() - unsaid
 
 
 OWN = "alphabet: dna\nlength: 4\nstart: ACGT\n"

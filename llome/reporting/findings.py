@@ -207,7 +207,12 @@ def headline(run: Run) -> list[str]:
     text = f"{row.label} has a best score of {_score(row)}{mean} after {_count(row)} counted evaluations"
     if row.rival is None or row.best is None:
         far = "as far in every replicate" if row.replicates > 1 else "as far yet"
-        return [f"{text}; the genetic algorithm has not been run {far} (it has {ga})."]
+        seeds = (
+            f"its seeds' best has {ga}"
+            if not run.carries_on
+            else f"the genetic algorithm has not been run {far} (it has {ga})"
+        )
+        return [f"{text}; {seeds}."]
     gap = row.best.mean - row.rival.mean
     verdict = (
         "neither is ahead" if abs(gap) < 5e-4 else f"LLOME is {'ahead' if gap > 0 else 'behind'} by {abs(gap):.3f}"

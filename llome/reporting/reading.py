@@ -21,11 +21,13 @@ def read_run(
     ends_with: Callable[[Path], bool],
     rivals: Sequence[str] = (),
     genetic: bool = True,
+    carries_on: bool = True,
 ) -> Run:
     """Read what there is of an experiment. Raises LlomeError where that is nothing yet, TableError on a bad file.
 
     `ends_with` tells from a summary.json whether a chain stops there; `rivals` names the other genetic algorithms;
-    `genetic` is False where the seeds were labels that somebody had.
+    `genetic` is False where the seeds were labels that somebody had, `carries_on` where the
+    genetic algorithm is not carried on.
     """
     schedules, rivals = list(dict.fromkeys(schedules)), list(rivals)
     parts = (_read_replicate(layout, schedules, rivals, number, ends_with) for number in range(replicates))
@@ -38,7 +40,7 @@ def read_run(
     for r in found:
         metas += [(str(layout.round(r.number, h) / "labeled.parquet"), table.meta) for h, table in r.tables.items()]
     optimum, domain = read_optimum(layout.oracle, metas)
-    run = Run(layout, schedules, found, replicates, optimum, domain, [], rivals, genetic)
+    run = Run(layout, schedules, found, replicates, optimum, domain, [], rivals, genetic, carries_on)
     run.missing.extend(_find_missing(run))
     return run
 
@@ -100,6 +102,6 @@ def _lacking(run: Run, replicate: Replicate | None) -> list[str]:
             rounds += lineage[len(done) :]
     unsummarised = [history for history, entry in replicate.rounds.items() if entry.summary is None]
     lacking = [f"rounds {', '.join(dict.fromkeys(rounds))}"] if rounds else []
-    lacking += ["the genetic algorithm carried on"] if run.genetic and replicate.ga is None else []
+    lacking += ["the genetic algorithm carried on"] if run.carries_on and replicate.ga is None else []
     lacking += [rival_label(name) for name in run.rivals if name not in replicate.rivals]
     return lacking + ([f"summary.json of {', '.join(unsummarised)}"] if unsummarised else [])

@@ -157,6 +157,8 @@ class Run:
     """Names of the other genetic algorithms."""
     genetic: bool = True
     """Whether a genetic algorithm made the seeds; otherwise they were labels that somebody had."""
+    carries_on: bool = True
+    """Whether it is carried on, as a baseline."""
 
     def chains(self, schedule: str) -> list[Chain]:
         """The chain of `schedule` in every replicate that has labels of it."""

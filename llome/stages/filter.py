@@ -35,17 +35,11 @@ def filter_proposals(
 ) -> None:
     """Choose the proposals that go to the oracle.
 
-<<<<<<< HEAD
     Proposals that were not parsed, break a limit on edits, are labelled already or have failed are dropped; of equal ones the
     likeliest stays; then those whose mean token likelihood is below the quantile are dropped, and k of the rest are drawn, or k
     sequences evolved from them. Limits hold between a proposal and its source, and between what evolves and the labelled sequence
     that it descends from. A policy that wrote nothing new leaves an empty table, unless something evolves: that is a result, and the
     last one of its chain.
-=======
-    Proposals that were not parsed, are labelled already or have failed are dropped; of equal ones the likeliest stays; then those whose
-    mean token likelihood is below the quantile are dropped, and k of the rest are drawn, or k sequences evolved from them. A policy that
-    wrote nothing new leaves an empty table, unless something evolves: that is a result, and the last one of its chain.
->>>>>>> wt-oracles
 
     Args:
         proposals: proposals (Parquet) of the refinement.
@@ -85,14 +79,9 @@ def filter_proposals(
             # a source has a label, whatever is made of the proposal
             table = replace(table, source=table.source[table.starts])
         parsed = table.take(table.parsed)
-<<<<<<< HEAD
         within = parsed.take(keeps_limits(parsed.sequence, parsed.source, domain)) if domain.limited else parsed
         order = np.argsort(-within.logp_mean, kind="stable")
         unique = within.take(np.sort(order[np.unique(row_keys(within.sequence[order]), return_index=True)[1]]))
-=======
-        order = np.argsort(-parsed.logp_mean, kind="stable")
-        unique = parsed.take(np.sort(order[np.unique(row_keys(parsed.sequence[order]), return_index=True)[1]]))
->>>>>>> wt-oracles
         known = np.concatenate([row_keys(t.asked) for t in past])
         novel = unique.take(~np.isin(row_keys(unique.sequence), known))
         counts = f"{len(table):,} proposals, {len(parsed):,} parsed, "
@@ -157,14 +146,9 @@ def _evolved(
         np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score", "query")
     )
     order = best_rows(score, query, len(score))
-<<<<<<< HEAD
     known = Known.of(as_states(sequence[order], domain), score[order], count_states(domain), domain)
     failed = [row_keys(as_states(t.failed.sequence, domain)) for t in labeled]
     known = replace(known, labeled=np.concatenate([known.labeled, *failed]))
-=======
-    known = Known.of(sequence[order], score[order], domain.num_states)
-    known = replace(known, labeled=np.concatenate([known.labeled, *(row_keys(t.failed.sequence) for t in labeled)]))
->>>>>>> wt-oracles
     if not len(known.pool):
         raise TableError("no labelled sequence is feasible, so there is nothing to evolve from; leave evolve out")
     pool = Pool(as_states(proposals.sequence, domain), as_states(proposals.source, domain))

@@ -74,6 +74,7 @@ def _report_one(experiment: Path, results: Path) -> None:
         ends_with=settings.ends_with,
         rivals=list(settings.rivals),
         genetic=settings.genetic,
+        carries_on=settings.carries_on,
     )
     files = [
         str(experiment),
