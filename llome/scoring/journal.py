@@ -2,8 +2,9 @@
 
 An append-only file of JSON lines, synced one by one: a line holds the answers that came together, a whole batch of a fast function or
 as little as one of a slow program; another kind of line says that an attempt failed, and why. A run that was killed and is started
-again with the same settings reads its answers here instead of asking twice. The file is scratch: the stage deletes it once its table is
-in place.
+again with the same settings reads its answers here instead of asking twice. Of a function that costs nothing to ask again, the stage
+deletes the file once its table is in place; answers that have a price it keeps, so that the stage run again, for whatever reason, pays for
+none of them.
 """
 
 from __future__ import annotations
@@ -179,10 +180,11 @@ class Journal:
         """What failed so far was the oracle's fault and not its sequences': they may be asked for again; the calls stay counted."""
         self._write({"forgiven": True})
 
-    def delete(self) -> None:
-        """Close and remove the file: its answers lie in a finished table now."""
+    def finish(self, *, keep: bool) -> None:
+        """Close the file, and remove it unless it is to be kept: its answers lie in a finished table now."""
         self._file.close()
-        self.path.unlink(missing_ok=True)
+        if not keep:
+            self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         """Nothing more: it is open."""
@@ -191,7 +193,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file; it stays for the next run unless `delete` was called."""
+        """Close the file; it stays for the next run unless `finish` removed it."""
         self._file.close()
 
 

@@ -92,7 +92,7 @@ def analyze(
                 "spent": score.spent,
             }
             write_json(out / "facts.json", {**known, **facts, **found})
-            journal.delete()
+            journal.finish(keep=False)
     print(
         f"{len(distinct):,} distinct proposals, {reused:,} of them labelled, {count:,} scored for the figures alone: {out}"
     )

@@ -13,7 +13,7 @@ from llome.provenance import exclusive, hash_file
 from llome.scoring.budget import Budget, Labels
 from llome.scoring.journal import Journal
 from llome.scoring.lab import Manual
-from llome.scoring.oracle import load_oracle
+from llome.scoring.oracle import Streaming, load_oracle
 from llome.shards import Shard
 from llome.tables import Failed, Labeled, Meta, Selected, same_problem
 
@@ -102,7 +102,7 @@ def label(
                 )
             meta = Meta(domain, inputs, settings, score.spent, labels.facts)
             label_table(labels, candidates.sequence[rows], meta, round_number(history), history).write(out)
-            journal.delete()
+            journal.finish(keep=isinstance(black_box, Streaming))
             if by_hand is not None:
                 by_hand.done()
     if labels.failed.any():

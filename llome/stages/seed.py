@@ -18,7 +18,7 @@ from llome.provenance import exclusive, hash_file, read_json, write_json
 from llome.scoring.budget import Budget, Labels
 from llome.scoring.genetic import Genetics, Round, evolve, first_population
 from llome.scoring.journal import Journal
-from llome.scoring.oracle import Oracle, load_oracle, make_oracle, read_settings, save_oracle
+from llome.scoring.oracle import Oracle, Streaming, load_oracle, make_oracle, read_settings, save_oracle
 from llome.tables import Failed, Labeled, Meta, same_problem
 
 
@@ -138,7 +138,7 @@ def seed(
             }
             write_json(out / "population.json", state)
             record.table(meta).write(out / "labeled.parquet")
-            journal.delete()
+            journal.finish(keep=isinstance(black_box, Streaming))
             if len(record.failed):
                 print(f"{len(record.failed)} sequences failed, the last with: {list(record.failed.values())[-1][-1]}")
 

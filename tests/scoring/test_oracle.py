@@ -203,7 +203,7 @@ def test_interrupted_equals_uninterrupted(tmp_path, sequences, die_at, batch_aga
         np.testing.assert_array_equal(scores, expected)
         assert budget.spent == 1050
         assert first.asked + second.asked == list(range(1000, 1050))
-        journal.delete()
+        journal.finish(keep=False)
     assert not list(tmp_path.iterdir())
 
 

@@ -95,7 +95,6 @@ def test_a_whole_plate(capsys):
     assert table.query.tolist() == list(range(FIRST, FIRST + 6))
     assert (table.meta.spent, len(table.failed), table.meta.facts) == (FIRST + 6, 0, {})
     assert not Path("sft1/to_label.csv").exists()
-    assert not list(Path("sft1").glob("*.journal"))
     assert Path("sft1/labeled.csv").exists()
     whole = Path("sft1/labeled.parquet").read_bytes()
     Path("sft1/labeled.parquet").unlink()

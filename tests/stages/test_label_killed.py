@@ -90,6 +90,22 @@ def asked() -> list[int]:
     return [int(line.split()[0]) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
+def test_labels_that_were_paid_for_are_not_paid_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever makes the stage run again: a table that was deleted, a file that seems newer, another patience."""
+    monkeypatch.chdir(tmp_path)
+    sequences = problem()[:40]
+    kept = Selected.read("selected.parquet").take(np.arange(len(sequences)))
+    kept.write("selected.parquet")
+    assert start().wait() == 0
+    table, asked = Path("sft1/labeled.parquet").read_bytes(), Path("asked.log").read_bytes()
+    Path("sft1/labeled.parquet").unlink()
+    spec = yaml.safe_load(Path("oracle.yaml").read_text())
+    save_oracle(make_oracle(spec | {"timeout": 7, "retries": 1}), "oracle.json")
+    assert start().wait() == 0
+    assert Path("sft1/labeled.parquet").read_bytes() == table
+    assert Path("asked.log").read_bytes() == asked
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_no_label_is_lost_and_none_repeated(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
