@@ -72,6 +72,12 @@ def start() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", RUN, *stage], env=environment, stderr=subprocess.PIPE)
 
 
+def finish() -> None:
+    run = start()
+    _, said = run.communicate()
+    assert run.returncode == 0, said
+
+
 def journaled() -> set[int]:
     """Numbers of the queries that the journal answers; a line that was cut short is none."""
     path = Path("sft1/.labeled.journal")
@@ -96,12 +102,12 @@ def test_labels_that_were_paid_for_are_not_paid_for_again(tmp_path: Path, monkey
     sequences = problem()[:40]
     kept = Selected.read("selected.parquet").take(np.arange(len(sequences)))
     kept.write("selected.parquet")
-    assert start().wait() == 0
+    finish()
     table, asked = Path("sft1/labeled.parquet").read_bytes(), Path("asked.log").read_bytes()
     Path("sft1/labeled.parquet").unlink()
     spec = yaml.safe_load(Path("oracle.yaml").read_text())
     save_oracle(make_oracle(spec | {"timeout": 7, "retries": 1}), "oracle.json")
-    assert start().wait() == 0
+    finish()
     assert Path("sft1/labeled.parquet").read_bytes() == table
     assert Path("asked.log").read_bytes() == asked
 
