@@ -60,8 +60,8 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> tuple[list[int], l
         if suffix in (".fasta", ".fa"):
             lines, table = _read_fasta(path)
         elif suffix == ".csv":
-            with open(path, "rb") as file:
-                names = pacsv.read_csv(file, parse_options=pacsv.ParseOptions()).column_names
+            with pacsv.open_csv(path) as file:
+                names = file.schema.names
             options = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
             read = pacsv.read_csv(path, convert_options=options)
             table = {name: read[name].to_pylist() for name in names}

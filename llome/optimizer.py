@@ -25,7 +25,7 @@ import yaml
 from llome import paths
 from llome.cli import run_stage
 from llome.errors import ConfigError, LlomeError, TableError
-from llome.exchange import write_rows
+from llome.exchange import Faults, encode_sequences, read_columns, write_rows
 from llome.experiment import Experiment, check_experiment
 from llome.provenance import hash_file, replacing
 from llome.scoring.oracle import load_oracle
@@ -255,8 +255,6 @@ class Optimizer:
 
     def _keep(self, sequences: list[str], values: list[float]) -> None:
         """Add labels to those that the run starts from; what cannot be read is refused before anything is written."""
-        from llome.exchange import Faults, encode_sequences, read_columns
-
         if not self._starts_from_told:
             raise LlomeError(f"the run starts from {self.experiment.seed_file}; call ask() first, or leave seed out")
         faults = Faults("what was told")
@@ -289,6 +287,7 @@ class Optimizer:
             score[text] = value
         told = sorted(score, key=row.__getitem__)  # in the order of the candidates, as `llome label` has them
         total = len(told)
+        unmeasured = len(candidates) - total
         Labeled(
             meta=Meta(
                 domain=self.domain,
@@ -299,6 +298,7 @@ class Optimizer:
                 },
                 settings={"history": history},
                 spent=before.spent + total,
+                facts={"unmeasured": unmeasured} if unmeasured else {},
             ),
             sequence=candidates.sequence[[row[text] for text in told]],
             score=np.array([score[text] for text in told], dtype=np.float64),

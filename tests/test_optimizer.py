@@ -80,6 +80,8 @@ def test_what_was_not_asked_for_is_refused(oracle: Oracle, tmp_path: Path) -> No
     labeled = Labeled.read(tmp_path / "tiny/r0/sft1/labeled.parquet")
     assert labeled.score.tolist() == [0.5, 0.5, -np.inf]
     assert (labeled.sequence != PAD).all()
+    optimizer.ask(2)  # goes on without the fourth
+    assert main(["verify", str(tmp_path / "tiny")]) == 0
 
 
 def test_before_anything_was_told(oracle: Oracle, tmp_path: Path) -> None:

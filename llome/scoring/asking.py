@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -166,13 +167,13 @@ class Asked(Posed):
             program, self._program = self._program, None
             program.close(patience=2.0)
 
-    def _start(self) -> Program:
-        raise NotImplementedError
+    @abstractmethod
+    def _start(self) -> Program: ...
 
     def _question(self, asked: list[tuple[int, str]]) -> bytes:
         return b"".join(json.dumps({"id": number, "sequence": text}).encode() + b"\n" for number, text in asked)
 
     @property
+    @abstractmethod
     def described(self) -> str:
         """What messages call it."""
-        raise NotImplementedError

@@ -6,6 +6,7 @@ Inside, sequences are integers and higher is better; here is the one place where
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
@@ -142,7 +143,7 @@ class Problem:
         return score if self.maximize else 0.0 - score
 
 
-class Posed:
+class Posed(ABC):
     """What every oracle of the user's own problem shares. A kind adds its own arguments, and how it answers."""
 
     kind: ClassVar[str]
@@ -151,9 +152,9 @@ class Posed:
         self.problem = problem
 
     @property
+    @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """The kind's own arguments, as JSON."""
-        raise NotImplementedError
 
     @property
     def patience(self) -> dict[str, Any]:
