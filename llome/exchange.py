@@ -22,7 +22,7 @@ from llome.errors import ConfigError, TableError
 from llome.provenance import replacing
 
 FORMATS = (".csv", ".parquet", ".fasta", ".fa")
-_YES, _NO = ("yes", "y", "true", "t", "1"), ("no", "n", "false", "f", "0")
+_YES, _NO = ("yes", "y", "true", "t", "1", "1.0"), ("no", "n", "false", "f", "0", "0.0")
 _SHOWN = 8
 
 
@@ -126,7 +126,7 @@ def read_number(text: str) -> float | None:
 
 
 def read_flag(text: str) -> bool | None:
-    """Whether a text says yes (yes, true, 1) or no (no, false, 0); None for anything else."""
+    """Whether a text says yes (yes, true, 1) or no (no, false, 0), in any case of letters; None for anything else."""
     word = text.strip().lower()
     return True if word in _YES else False if word in _NO else None
 

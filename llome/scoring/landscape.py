@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from llome.domain import PAD
 from llome.errors import ConfigError, LlomeError, OracleError
+from llome.exchange import read_flag
 from llome.provenance import hash_file
 from llome.scoring.oracle import check_sequences
 from llome.scoring.problem import Posed, Problem
-from llome.scoring.said import feasible_of
 from llome.tables import row_keys
 
 
@@ -155,7 +155,7 @@ class Landscape(Posed):
         feasible = np.ones(len(scores), dtype=bool)
         if self.feasible_column is not None:
             said = table[self.feasible_column].combine_chunks().dictionary_encode()
-            values = [feasible_of(value) for value in said.dictionary.to_pylist()]
+            values = [read_flag(str(value)) for value in said.dictionary.to_pylist()]
             codes = said.indices.fill_null(-1).to_numpy(zero_copy_only=False)
             wrong = (codes < 0) | np.array([*(v is None for v in values), True])[codes]
             if wrong.any():

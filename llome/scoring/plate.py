@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llome.errors import OracleError
+from llome.exchange import read_flag
 from llome.scoring.problem import Problem
-from llome.scoring.said import feasible_of, read_score
+from llome.scoring.said import read_score
 
 NEEDED = ("id", "sequence", "score")
 _POINT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -88,12 +89,7 @@ def read_plate(path: Path, texts: Mapping[int, str], problem: Problem) -> tuple[
             score = float(text.replace(",", "."))
             commas.append(line)
         feasible, message = row.get("feasible", ""), row.get("message", "")
-        if (
-            not text
-            and not message
-            and feasible_of(feasible) in (None, True)
-            and (not feasible or feasible_of(feasible))
-        ):
+        if not text and not message and read_flag(feasible) in (None, True) and (not feasible or read_flag(feasible)):
             continue  # not measured yet
         if isinstance(score, str):
             more = (
@@ -101,7 +97,7 @@ def read_plate(path: Path, texts: Mapping[int, str], problem: Problem) -> tuple[
             )
             mistakes.append((line, f"id {number}: the score {text!r} is no number{more}"))
             continue
-        if feasible and feasible_of(feasible) is None:
+        if feasible and read_flag(feasible) is None:
             mistakes.append((line, f"id {number}: feasible is {feasible!r}; say yes or no, or nothing"))
             continue
         value, why = read_score(problem, {"score": score, "feasible": feasible or None, "message": message or None})

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from llome.exchange import read_flag
 from llome.scoring.problem import Problem
-
-_FEASIBLE = {"yes": True, "true": True, "1": True, "1.0": True, "no": False, "false": False, "0": False, "0.0": False}
-
-
-def feasible_of(value: object) -> bool | None:
-    """Yes or no (true or false, 1 or 0, in any case of letters); None where it is neither."""
-    return _FEASIBLE.get(str(value).strip().lower())
 
 
 def read_score(problem: Problem, answer: dict[str, Any]) -> tuple[float | None, str]:
@@ -19,7 +13,7 @@ def read_score(problem: Problem, answer: dict[str, Any]) -> tuple[float | None, 
     message = answer.get("message")
     said = "" if message is None else str(message)[:1000]
     if answer.get("feasible") is not None:
-        feasible = feasible_of(answer["feasible"])
+        feasible = read_flag(str(answer["feasible"]))
         if feasible is None:
             return None, f"feasible is {_short(answer['feasible'])}; it is true or false"
         if not feasible:
