@@ -282,6 +282,12 @@ def _check_oracle(experiment: Experiment, where: str) -> None:
             f"{where}: seed: the genetic algorithm starts from a sequence, and {experiment.oracle} names none; give it start: or"
             " wild_type:, or begin with labels of your own: seed: {table: mine.csv}"
         )
+    for key in ("length", "protected", "max_edits"):
+        if settings.get(key) and (key != "length" or isinstance(settings[key], list)):
+            raise ConfigError(
+                f"{where}: seed: {experiment.oracle} has {key}: {settings[key]}, but the genetic algorithm knows sequences of one length"
+                " and no limits; begin with labels of your own: seed: {table: mine.csv}"
+            )
 
 
 def _check_surrogate(experiment: Experiment, where: str) -> None:

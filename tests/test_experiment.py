@@ -312,6 +312,8 @@ def test_every_kind_of_oracle_in_an_experiment(kind: str) -> None:
         ("manual", "", {}, r"x: seed: the genetic algorithm asks .* seed: \{table: mine\.csv\}"),
         ("manual", "", {"shards": {"label": 2}}, "x: shards: label is 2, but oracle.yaml is manual"),
         ("command", "start: null\n", {}, r"oracle\.yaml names none; give it start: or wild_type:, or begin with"),
+        ("command", "length: [3, 4]\n", {}, r"oracle\.yaml has length: \[3, 4\], but the genetic algorithm knows"),
+        ("command", "max_edits: 2\n", {}, r"has max_edits: 2, but .* no limits; begin with labels of your own"),
         ("command", "", {"analyze": True}, r"x: analyze: .* oracle\.yaml .command. has its price"),
         (
             "command",

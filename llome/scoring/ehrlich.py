@@ -31,7 +31,7 @@ class Ehrlich:
 
     kind: ClassVar[str] = "ehrlich"
     optimum: float = 1.0
-    repeats: int = 1
+    repeats: int
 
     transition_matrix: np.ndarray
     motifs: np.ndarray
@@ -47,6 +47,7 @@ class Ehrlich:
         epistasis_factor: float = 0.0,
         noise_std: float = 0.0,
         random_seed: int = 0,
+        repeats: int = 1,
     ) -> None:
         """Draw an instance.
 
@@ -59,12 +60,13 @@ class Ehrlich:
             epistasis_factor: penalty of half-present motifs, 0..4
             noise_std: standard deviation of normal noise on each observation
             random_seed: of the instance
+            repeats: observations of each sequence that a budget pays for, where there is noise; its score is their mean
 
         Raises:
             OracleError: the arguments define no function; the message has their values.
         """
         self._set_arguments(
-            num_states, dim, num_motifs, motif_length, quantization, epistasis_factor, noise_std, random_seed
+            num_states, dim, num_motifs, motif_length, quantization, epistasis_factor, noise_std, random_seed, repeats
         )
         self._set_arrays(*self._draw())
 
@@ -80,6 +82,7 @@ class Ehrlich:
         epistasis_factor: float = 0.0,
         noise_std: float = 0.0,
         random_seed: int = 0,
+        repeats: int = 1,
     ) -> Self:
         """The function of given arrays (shapes as the attributes; `initial_solution` (L,)); nothing is drawn.
 
@@ -96,6 +99,7 @@ class Ehrlich:
             epistasis_factor,
             noise_std,
             random_seed,
+            repeats,
         )
         self._set_arrays(
             np.array(transition_matrix, dtype=np.float32),
@@ -112,7 +116,7 @@ class Ehrlich:
             kept = {
                 key: spec["arguments"][key] for key in ("quantization", "epistasis_factor", "noise_std", "random_seed")
             }
-            self = cls.from_arrays(**spec["arrays"], **kept)
+            self = cls.from_arrays(**spec["arrays"], **kept, repeats=spec["arguments"].get("repeats", 1))
         except (KeyError, TypeError, ValueError) as err:
             raise OracleError(f"the spec of an {cls.kind} function is incomplete or malformed ({err})") from err
         if self.arguments != spec["arguments"]:
@@ -131,6 +135,7 @@ class Ehrlich:
         epistasis_factor: float,
         noise_std: float,
         random_seed: int,
+        repeats: int,
     ) -> None:
         self.num_states = _integer("num_states", num_states, least=1)
         self.dim = _integer("dim", dim, least=1)
@@ -163,6 +168,11 @@ class Ehrlich:
             raise OracleError(f"epistasis_factor = {epistasis_factor} is outside 0..4, where scores stay within 0..1")
         if self.noise_std < 0:
             raise OracleError(f"noise_std = {noise_std} is negative")
+        self.repeats = _integer("repeats", repeats, least=1)
+        if self.repeats > 1 and not self.noise_std:
+            raise OracleError(
+                f"repeats = {repeats}, but without noise every observation is the same; leave repeats out"
+            )
         if self.random_seed >= 1 << 63:
             raise OracleError(f"random_seed = {random_seed} has more than 63 bits")
 
@@ -240,6 +250,7 @@ class Ehrlich:
             "epistasis_factor": self.epistasis_factor,
             "noise_std": self.noise_std,
             "random_seed": self.random_seed,
+            **({"repeats": self.repeats} if self.repeats > 1 else {}),
         }
 
     @cached_property

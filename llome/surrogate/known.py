@@ -43,6 +43,9 @@ class Known:
         feasible, others = sequences[finite], sequences[~finite]
         seen, forbidden = np.zeros((2, num_states, num_states), dtype=bool)
         seen[feasible[:, :-1], feasible[:, 1:]] = True
+        if finite.all():  # nothing says that any transition is forbidden
+            elements = num_states if padding is None else padding
+            seen[:elements] = True
         if padding is not None:  # no label is needed to know that
             seen[padding, padding], forbidden[padding, :padding] = True, True
         row, place = np.nonzero(~seen[others[:, :-1], others[:, 1:]])

@@ -9,6 +9,7 @@ import numpy as np
 
 from llome import paths
 from llome.errors import LlomeError
+from llome.limits import keeps_limits
 from llome.reporting.counts import count_labels, count_proposals, count_rewards
 from llome.reporting.edits import original_scores, rewards
 from llome.tables import Labeled, Proposals, Selected, row_keys
@@ -142,6 +143,11 @@ def _check_rows(
                 "sequences that no earlier round labelled",
                 ledger,
             )
+    if selected is not None and selected.meta.domain.limited:
+        broken = ~keeps_limits(selected.sequence, selected.source, selected.meta.domain)
+        _refuse_rows(
+            here / "selected.parquet", broken, selected.sequence, "sequences within the limits on edits", ledger
+        )
     if selected is not None and labeled is not None:
         _check_candidates(here, selected, labeled, ledger)
     if selected is not None and proposals is not None and "evolve" not in selected.meta.settings:

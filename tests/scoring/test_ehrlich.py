@@ -12,6 +12,7 @@ import pytest
 
 from llome.errors import ConfigError, OracleError
 from llome.scoring import Ehrlich, make_oracle
+from llome.scoring.budget import Budget
 from llome.scoring.oracle import read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +151,20 @@ def test_fast_enough():
     assert min(seconds) < 0.3
 
 
+def test_repeated_observations_are_averaged_and_each_is_paid_for():
+    oracle = Ehrlich(8, 12, 2, 3, noise_std=0.25, random_seed=5, repeats=3)
+    sequences = np.tile(oracle.optimal_solution(), (40, 1))
+    with Budget(oracle, total=7 + 120, spent=7) as budget:
+        labels = budget.ask(sequences)
+    by_hand = np.stack([oracle(sequences, query=7 + 40 * number) for number in range(3)], axis=1)
+    np.testing.assert_array_equal(labels.measurements, by_hand)
+    np.testing.assert_allclose(labels.score, by_hand.mean(axis=1), rtol=1e-15)
+    assert budget.spent == 127
+    again = Ehrlich.from_spec(json.loads(json.dumps(oracle.spec())))
+    assert (again.repeats, again.fingerprint) == (3, oracle.fingerprint)
+    assert oracle.fingerprint != Ehrlich(8, 12, 2, 3, noise_std=0.25, random_seed=5).fingerprint
+
+
 def test_noise_is_keyed_by_query_number():
     oracle = Ehrlich(8, 12, 2, 3, noise_std=0.25, random_seed=5)
     assert not oracle.deterministic
@@ -179,6 +194,8 @@ def test_noise_is_keyed_by_query_number():
         ({"num_states": 2}, ["num_states = 2", "at least 3"]),
         ({"num_states": 40_000}, ["num_states = 40000", "32767"]),
         ({"noise_std": -0.1}, ["noise_std = -0.1"]),
+        ({"repeats": 2}, ["repeats = 2", "without noise"]),
+        ({"repeats": 0, "noise_std": 0.1}, ["repeats = 0"]),
         ({"noise_std": float("nan")}, ["noise_std = nan"]),
         ({"epistasis_factor": 4.5}, ["epistasis_factor = 4.5", "0..4"]),
         ({"epistasis_factor": "x"}, ["epistasis_factor = 'x'"]),
