@@ -94,7 +94,8 @@ def test_the_best_are_drawn_among_equals():
 def test_candidates_keep_to_seen_transitions_but_for_tests_of_one():
     rows = sequences(400) % 4  # a fifth element is known of nobody
     rows[:10, 5] = 4
-    known = known_of(rows)
+    bad = np.full((1, L), 4, dtype=np.int16)  # one that is infeasible: so transitions may be forbidden
+    known = known_of(np.concatenate([rows, bad]), np.append(np.linspace(1, 0.1, len(rows)), -np.inf))
     assert 9 < known.seen.sum() < 25
     found, facts = search(known, rows[:0], count=100, explore=0.4)
     unseen = (~known.seen[found.sequences[:, :-1], found.sequences[:, 1:]]).sum(axis=1)
