@@ -51,3 +51,11 @@ class TooManyStatesError(OracleError):
 
 class PolicyError(LlomeError):
     """A policy directory is incomplete, or its tokenizer or architecture does not fit the task."""
+
+
+class DesignError(LlomeError):
+    """A proposed design is not in the design space; the message can be shown to who proposed it."""
+
+
+class ProposerError(LlomeError):
+    """Whoever proposes designs cannot be reached, or is set up wrongly."""
