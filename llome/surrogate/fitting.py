@@ -9,14 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics.functional.regression import spearman_corrcoef
 
 from llome.provenance import derive_seed
-from llome.surrogate.network import Ensemble
+from llome.surrogate.network import Network
+
+LOOKS = 20
+"""How often a fit looks at what is held out."""
+PATIENCE = 5
+"""Looks without gain after which it stops."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +69,18 @@ def row_weights(scores: np.ndarray, rounds: np.ndarray, errors: np.ndarray) -> n
     return np.asarray((1 / len(scores) + 1 / (len(counts) * counts[level]) + last / last.sum() + unlearnt) / 4)
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """What a fit does not see, so that it stops where these are foreseen best."""
+
+    designs: np.ndarray
+    scores: np.ndarray
+    """(N,), -inf infeasible."""
+
+
 def fit(
-    ensemble: Ensemble,
-    sequences: np.ndarray,
+    network: Network,
+    designs: np.ndarray,
     scores: np.ndarray,
     weights: np.ndarray,
     *,
@@ -74,22 +89,29 @@ def fit(
     batch_size: int,
     learning_rate: float,
     random_seed: int,
+    held_out: HeldOut | None = None,
 ) -> float:
     """Train all members at once, each on rows that it draws itself, and return the mean squared error of the last step.
 
+    Scores are learnt from feasible rows alone; a network of two outputs learns from all rows which are feasible (cross-entropy).
+
     Args:
-        ensemble: changed in place.
-        sequences: (N, L) feasible labelled sequences.
-        scores: (N,) finite.
+        network: changed in place.
+        designs: (N, ...) labelled sequences or vectors; those of a network of one output are feasible.
+        scores: (N,), -inf infeasible.
         weights: (N,) probabilities of the rows.
         target: of the scores.
-        steps: optimiser steps (AdamW), the learning rate falling to zero.
+        steps: optimiser steps (AdamW), the learning rate falling to zero; the most of them, where some are held out.
         batch_size: rows of a member a step.
         learning_rate: peak learning rate.
         random_seed: of the rows, keyed by step.
+        held_out: the weights kept are those that foresee these best, not the last ones.
     """
-    draws = _Draws(sequences, target.standardise(scores), weights, ensemble.members, steps, batch_size, random_seed)
-    module = _Regression(ensemble, learning_rate, steps)
+    draws = _Draws(
+        network.as_inputs(designs), _targets(scores, target), weights, network.members, steps, batch_size, random_seed
+    )
+    module = _Regression(network, learning_rate, steps)
+    best = None if held_out is None else _Best(held_out, target, max(1, steps // LOOKS))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware listing, no tips
     trainer = Trainer(
         accelerator="cpu",
@@ -99,20 +121,39 @@ def fit(
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
+        callbacks=[] if best is None else [best],
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message=r".isinstance\(treespec, LeafSpec", category=FutureWarning)
         trainer.fit(module, DataLoader(draws, batch_size=None))
+    if best is not None:
+        network.load_state_dict(best.weights)
     return module.error
 
 
+def _targets(scores: np.ndarray, target: Target) -> np.ndarray:
+    """(N,) scores -> (N,) standardised, NaN where infeasible."""
+    return np.where(np.isfinite(scores), target.standardise(scores), np.nan)
+
+
+def _losses(values: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Answers (..., B, outputs) and targets (..., B) -> (...,) squared error of the scores, and (...,) the whole loss."""
+    targets = targets.expand(values.shape[:-1])
+    feasible = targets.isfinite()
+    errors = torch.where(feasible, values[..., 0] - targets.nan_to_num(), 0).square().mean(dim=-1)
+    if values.shape[-1] == 1:
+        return errors, errors
+    surprise = F.binary_cross_entropy_with_logits(values[..., 1], feasible.to(values.dtype), reduction="none")
+    return errors, errors + surprise.mean(dim=-1)
+
+
 class _Draws(IterableDataset[tuple[Tensor, Tensor]]):
-    """(M, B, L) sequences and (M, B) targets of each step."""
+    """(M, B, ...) designs and (M, B) targets of each step."""
 
     def __init__(
         self,
-        sequences: np.ndarray,
+        designs: Tensor,
         targets: np.ndarray,
         weights: np.ndarray,
         members: int,
@@ -120,7 +161,7 @@ class _Draws(IterableDataset[tuple[Tensor, Tensor]]):
         batch_size: int,
         random_seed: int,
     ) -> None:
-        self.sequences = torch.from_numpy(sequences.astype(np.int64))
+        self.designs = designs
         self.targets = torch.from_numpy(targets.astype(np.float32))
         self.edges = np.cumsum(weights)
         self.shape, self.steps, self.random_seed = (members, batch_size), steps, random_seed
@@ -129,20 +170,20 @@ class _Draws(IterableDataset[tuple[Tensor, Tensor]]):
         for step in range(self.steps):
             rng = np.random.default_rng([self.random_seed, step])
             rows = np.searchsorted(self.edges, rng.random(self.shape) * self.edges[-1], side="right")
-            yield self.sequences[rows], self.targets[rows]
+            yield self.designs[rows], self.targets[rows]
 
 
 class _Regression(LightningModule):
-    def __init__(self, ensemble: Ensemble, learning_rate: float, steps: int) -> None:
+    def __init__(self, network: Network, learning_rate: float, steps: int) -> None:
         super().__init__()
-        self.ensemble, self.learning_rate, self.steps = ensemble, learning_rate, steps
+        self.network, self.learning_rate, self.steps = network, learning_rate, steps
         self.error = float("nan")
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        sequences, targets = batch
-        errors = (self.ensemble(sequences) - targets).square().mean(dim=1)
+        designs, targets = batch
+        errors, losses = _losses(self.network(designs), targets)
         self.error = float(errors.detach().mean())
-        return errors.sum()  # members share no weight, so each gets its own gradient
+        return losses.sum()  # members share no weight, so each gets its own gradient
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=0.01, fused=True)
@@ -150,9 +191,35 @@ class _Regression(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def mean_score(ensemble: Ensemble, sequences: np.ndarray) -> np.ndarray:
-    """(N, L) -> (N,) standardised scores, the members' mean."""
-    return np.asarray(np.mean([ensemble.score(member, sequences) for member in range(ensemble.members)], axis=0))
+class _Best(Callback):
+    """Keeps the weights that foresee best what is held out, and stops the fit where they have not got better for a while."""
+
+    def __init__(self, held_out: HeldOut, target: Target, every: int) -> None:
+        self.held_out, self.every = held_out, every
+        self.targets = torch.from_numpy(_targets(held_out.scores, target).astype(np.float32))
+        self.least, self.idle = float("inf"), 0
+        self.weights: dict[str, Tensor] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        if trainer.global_step % self.every and trainer.global_step != trainer.max_steps:
+            return
+        assert isinstance(pl_module, _Regression)
+        network = pl_module.network
+        answers = [
+            torch.from_numpy(network.answers(member, self.held_out.designs)) for member in range(network.members)
+        ]
+        loss = float(_losses(torch.stack(answers), self.targets)[1].mean())
+        if loss < self.least or not self.weights:
+            self.least, self.idle = loss, 0
+            self.weights = {name: weight.clone() for name, weight in network.state_dict().items()}
+        else:
+            self.idle += 1
+            trainer.should_stop = self.idle >= PATIENCE
+
+
+def mean_score(network: Network, designs: np.ndarray) -> np.ndarray:
+    """(N, ...) -> (N,) standardised scores, the members' mean."""
+    return np.asarray(np.mean([network.answers(member, designs)[:, 0] for member in range(network.members)], axis=0))
 
 
 def rank_correlation(foreseen: np.ndarray, scores: np.ndarray) -> float | None:

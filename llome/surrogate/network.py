@@ -27,10 +27,27 @@ def filter_width(length: int) -> int:
     return max(min(9, length // 2), length // 4) | 1
 
 
-class Ensemble(nn.Module):
+class Network(nn.Module):
+    """What a surrogate is made of: members side by side, which read sequences (`Ensemble`) or vectors (llome.surrogate.vectors)."""
+
+    members: int
+    outputs: int
+
+    def as_inputs(self, designs: np.ndarray) -> Tensor:
+        """(N, ...) designs -> (N, ...) what `forward` takes (M, B, ...) of, and gives (M, B, outputs)."""
+        raise NotImplementedError
+
+    def answers(self, member: int, designs: np.ndarray) -> np.ndarray:
+        """(N, ...) designs -> (N, outputs) float32 of one member: standardised scores, and logits of being feasible."""
+        raise NotImplementedError
+
+
+class Ensemble(Network):
     """M members of one shape, each with weights of its own."""
 
-    def __init__(self, num_states: int, length: int, *, members: int, filters: int, random_seed: int) -> None:
+    def __init__(
+        self, num_states: int, length: int, *, members: int, filters: int, random_seed: int, outputs: int = 1
+    ) -> None:
         """Draw the weights.
 
         Args:
@@ -39,9 +56,11 @@ class Ensemble(nn.Module):
             members: M.
             filters: patterns that each member can tell apart.
             random_seed: seed of the weights.
+            outputs: 1, the score; or 2, the logit of being feasible as well.
         """
         super().__init__()
         self.members, self.filters, self.num_states, self.length = members, filters, num_states, length
+        self.outputs = outputs
         width = filter_width(length)
         rng = torch.Generator().manual_seed(random_seed)
 
@@ -52,18 +71,22 @@ class Ensemble(nn.Module):
         self.place = drawn(members, EMBEDDING, length, scale=0.02)
         self.pattern = drawn(members, filters, EMBEDDING, width, scale=1 / math.sqrt(3 * EMBEDDING * width))
         self.threshold = nn.Parameter(torch.zeros(members, filters))
-        self.direct = drawn(members, filters, 1, scale=1 / math.sqrt(3 * filters))
+        self.direct = drawn(members, filters, outputs, scale=1 / math.sqrt(3 * filters))
         self.mix_in = drawn(members, filters, HIDDEN, scale=1 / math.sqrt(3 * filters))
         self.mix_bias = nn.Parameter(torch.zeros(members, 1, HIDDEN))
-        self.mix_out = drawn(members, HIDDEN, 1, scale=1 / math.sqrt(3 * HIDDEN))
-        self.offset = nn.Parameter(torch.zeros(members, 1))
+        self.mix_out = drawn(members, HIDDEN, outputs, scale=1 / math.sqrt(3 * HIDDEN))
+        self.offset = nn.Parameter(torch.zeros(members, outputs))
+
+    def as_inputs(self, designs: np.ndarray) -> Tensor:
+        """(N, L) integers -> (N, L) int64."""
+        return torch.from_numpy(designs.astype(np.int64))
 
     def forward(self, sequences: Tensor) -> Tensor:
-        """(M, B, L) int64, each member's own sequences -> (M, B) standardised scores."""
+        """(M, B, L) int64, each member's own sequences -> (M, B, outputs): standardised scores, and logits of being feasible."""
         return torch.stack([self.predict(member, rows) for member, rows in enumerate(sequences)])
 
     def predict(self, member: int, sequences: Tensor) -> Tensor:
-        """(B, L) integers -> (B,) standardised scores of one member."""
+        """(B, L) integers -> (B, outputs) of one member."""
         table, placed, windows = self._looked_up(member, sequences)
         with torch.no_grad():  # most of the work is to find where each filter answers best, and that has no gradient
             where = torch.from_numpy(
@@ -73,9 +96,13 @@ class Ensemble(nn.Module):
         rows = windows[torch.arange(len(windows))[:, None], where].long()
         return self._answer(member, table[rows, filters[:, None]].sum(dim=2) + placed[where, filters])
 
-    @torch.no_grad()
     def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N,) float32 standardised scores of one member, those of `predict` up to rounding."""
+        return self.answers(member, sequences)[:, 0]
+
+    @torch.no_grad()
+    def answers(self, member: int, sequences: np.ndarray) -> np.ndarray:
+        """(N, L) integers -> (N, outputs) float32 of one member."""
         found = []
         for part in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
             found.append(self._answer(member, _sums(*self._looked_up(member, part)).amax(dim=1)))
@@ -97,10 +124,10 @@ class Ensemble(nn.Module):
         return table, placed, padded.unfold(1, width, 1) + torch.arange(width, dtype=torch.int32) * elements
 
     def _answer(self, member: int, best: Tensor) -> Tensor:
-        """(B, filters) largest sums of each filter along the sequences -> (B,) standardised scores of one member."""
+        """(B, filters) largest sums of each filter along the sequences -> (B, outputs) of one member."""
         best = best.relu()
         mixed = (best @ self.mix_in[member] + self.mix_bias[member]).relu()
-        return (best @ self.direct[member] + mixed @ self.mix_out[member]).squeeze(1) + self.offset[member]
+        return best @ self.direct[member] + mixed @ self.mix_out[member] + self.offset[member]
 
 
 def _sums(table: Tensor, placed: Tensor, windows: Tensor) -> Tensor:

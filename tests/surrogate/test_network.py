@@ -18,7 +18,7 @@ def test_scores_are_the_predictions(num_states: int, length: int, monkeypatch: p
         ensemble.mix_bias.add_(0.1)
     sequences = np.random.default_rng(0).integers(0, num_states, (50, length)).astype(np.int16)
     with torch.no_grad():
-        expected = ensemble(torch.from_numpy(sequences.astype(np.int64)).expand(2, -1, -1)).numpy()
+        expected = ensemble(torch.from_numpy(sequences.astype(np.int64)).expand(2, -1, -1)).numpy()[..., 0]
     assert expected.std(axis=1).min() > 1e-3  # the check below is of something
     for block in (network.BLOCK, 3 * 8 * length, 1):
         monkeypatch.setattr(network, "BLOCK", block)
@@ -29,7 +29,7 @@ def test_scores_are_the_predictions(num_states: int, length: int, monkeypatch: p
 
 def test_a_member_is_the_plain_network() -> None:
     """Against torch's own convolution with its weights: answers and gradients."""
-    net = Ensemble(8, 16, members=2, filters=16, random_seed=0).double()
+    net = Ensemble(8, 16, members=2, filters=16, random_seed=0, outputs=2).double()
     rows = torch.randint(0, 8, (7, 16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for parameter in net.parameters():
@@ -37,13 +37,14 @@ def test_a_member_is_the_plain_network() -> None:
     described = net.element[1][rows].transpose(1, 2) + net.place[1]
     best = torch.conv1d(described, net.pattern[1], net.threshold[1], padding=4).relu().amax(dim=2)
     mixed = torch.relu(best @ net.mix_in[1] + net.mix_bias[1])
-    expected = (best @ net.direct[1] + mixed @ net.mix_out[1])[:, 0] + net.offset[1]
+    expected = best @ net.direct[1] + mixed @ net.mix_out[1] + net.offset[1]
     found = net.predict(1, rows)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(net(torch.stack([rows, rows]))[1], expected)
-    assert net.score(1, rows.numpy()) == pytest.approx(expected.detach().numpy())
-    towards = torch.randn(7, generator=torch.Generator().manual_seed(2)).double()
-    gradients = (torch.autograd.grad(y @ towards, list(net.parameters())) for y in (found, expected))
+    assert net.answers(1, rows.numpy()) == pytest.approx(expected.detach().numpy())
+    assert net.score(1, rows.numpy()) == pytest.approx(expected[:, 0].detach().numpy())
+    towards = torch.randn(7, 2, generator=torch.Generator().manual_seed(2)).double()
+    gradients = (torch.autograd.grad((y * towards).sum(), list(net.parameters())) for y in (found, expected))
     for ours, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain)
 
