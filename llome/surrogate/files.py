@@ -13,7 +13,9 @@ from llome import __version__
 from llome.domain import Domain
 from llome.errors import TableError
 from llome.provenance import hash_file, read_json, replacing, write_json
+from llome.surrogate.fitting import Target
 from llome.surrogate.network import Ensemble
+from llome.surrogate.predicting import Calibration, Predictor
 from llome.surrogate.states import count_states
 
 MARKER = "surrogate.json"
@@ -34,6 +36,12 @@ class SurrogateCard:
     """Content hash of the labels, and of the surrogate it went on from."""
     facts: dict[str, Any] = field(default_factory=dict)
     """Rows, error of the last step, rank correlation with labels it had not seen."""
+    outputs: int = 1
+    """2 where it has learnt which sequences are feasible."""
+    calibration: dict[str, float] = field(default_factory=dict)
+    """Of the members' spread (llome.surrogate.predicting.Calibration)."""
+    lowest: float = 0.0
+    """The lowest standardised score it was fitted to."""
     weights: str = ""
     """Hash of the weights; filled in on saving."""
     version: str = __version__
@@ -57,9 +65,24 @@ def load_surrogate(directory: str | Path) -> tuple[Ensemble, SurrogateCard]:
         if hash_file(directory / _WEIGHTS) != card.weights:
             raise TableError(f"{directory / _WEIGHTS} is not what {MARKER} beside it was written for; {remedy}")
         ensemble = Ensemble(
-            count_states(card.domain), card.domain.length, members=card.members, filters=card.filters, random_seed=0
+            count_states(card.domain),
+            card.domain.length,
+            members=card.members,
+            filters=card.filters,
+            random_seed=0,
+            outputs=card.outputs,
         )
         ensemble.load_state_dict(load_file(directory / _WEIGHTS))
     except (TypeError, KeyError, RuntimeError, OSError, SafetensorError) as err:
         raise TableError(f"{directory} is no surrogate ({' '.join(str(err).split())}); {remedy}") from err
     return ensemble, card
+
+
+def load_predictor(directory: str | Path) -> tuple[Predictor, SurrogateCard]:
+    """What predicts, and the card. Raises TableError as `load_surrogate`."""
+    ensemble, card = load_surrogate(directory)
+    try:
+        predictor = Predictor(ensemble, Target(**card.target), Calibration(**card.calibration), card.lowest)
+    except TypeError as err:
+        raise TableError(f"{Path(directory) / MARKER} says nothing of scores or spread ({err}); fit it again") from err
+    return predictor, card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +100,7 @@ def fit(
         network: changed in place.
         designs: (N, ...) labelled sequences or vectors; those of a network of one output are feasible.
         scores: (N,), -inf infeasible.
-        weights: (N,) probabilities of the rows.
+        weights: (N,) with which rows are drawn, of any sum.
         target: of the scores.
         steps: optimiser steps (AdamW), the learning rate falling to zero; the most of them, where some are held out.
         batch_size: rows of a member a step.
@@ -123,13 +124,24 @@ def fit(
         enable_progress_bar=False,
         callbacks=[] if best is None else [best],
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _deterministic():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message=r".isinstance\(treespec, LeafSpec", category=FutureWarning)
         trainer.fit(module, DataLoader(draws, batch_size=None))
     if best is not None:
         network.load_state_dict(best.weights)
     return module.error
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """On several threads the gradient of a lookup adds up in another order each time, unless torch is told not to; it costs nothing."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _targets(scores: np.ndarray, target: Target) -> np.ndarray:

@@ -109,7 +109,7 @@ def fit_predictor(
         network: changed in place.
         designs: (N, ...).
         scores: (N,), -inf infeasible; some are finite.
-        weights: (N,) with which rows are drawn.
+        weights: (N,) with which rows are drawn, of any sum.
         groups: (N,) cluster of each row; each is held out as a whole, or not at all.
         held_out: share of the rows to hold out, 0 for none.
         steps: optimiser steps, the most of them where some are held out.
@@ -126,7 +126,7 @@ def fit_predictor(
         network,
         designs[rows],
         scores[rows],
-        weights[rows] / weights[rows].sum(),
+        weights[rows],
         target=target,
         steps=steps,
         batch_size=batch_size,

@@ -8,7 +8,7 @@ import pytest
 from llome.cli import main
 from llome.domain import Domain
 from llome.provenance import exclusive
-from llome.surrogate.files import load_surrogate
+from llome.surrogate.files import load_predictor, load_surrogate
 from llome.tables import Labeled, Meta, Proposals, Selected, row_keys
 
 DOMAIN = Domain(6, 8, "a" * 16)
@@ -176,3 +176,22 @@ def test_it_is_fitted_while_the_policy_of_its_round_is_trained(folder, capsys):
     with exclusive(folder, ".surrogate.lock"):
         assert fit(folder) == 2
     assert "another process is working in" in capsys.readouterr().err
+
+
+def test_feasibility_and_clusters_held_out_are_learnt_and_kept(folder, capsys):
+    options = ("--feasibility=true", "--held_out=0.3", "--first_steps=60")
+    assert fit(folder, "two", *options, labeled=("seed", "sft1")) == 0
+    predictor, card = load_predictor(folder / "two")
+    assert card.outputs == 2
+    assert card.facts["held_out"] > 0
+    assert predictor.calibration.rest > 0 or predictor.calibration.stretch > 0
+    table = Labeled.read(folder / "sft1.parquet")
+    found = predictor.predict(table.sequence)
+    assert (0 < found.feasible).all()
+    assert (found.feasible < 1).all()
+    assert np.isfinite(found.worth).all()
+    assert fit(folder, "next", f"--parent={folder}/two", labeled=("seed",)) == 2
+    assert "was fitted with feasibility: true, not false" in capsys.readouterr().err
+    assert fit(folder, "again", *options, labeled=("seed", "sft1")) == 0
+    weights = [(folder / name / "model.safetensors").read_bytes() for name in ("two", "again")]
+    assert weights[0] == weights[1]

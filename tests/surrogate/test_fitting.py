@@ -107,3 +107,22 @@ def test_the_rank_correlation_of_what_varies():
     assert rank_correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([10.0, 20.0, 40.0, 30.0])) == pytest.approx(0.8)
     assert rank_correlation(np.arange(5.0), np.ones(5)) is None
     assert rank_correlation(np.arange(1.0), np.ones(1)) is None
+
+
+def test_several_threads_give_the_same_bytes_as_one(problem):
+    """The gradient of a lookup is a sum over threads, and its order must not matter."""
+    rows, scores = (part[:1000] for part in problem)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            net = Ensemble(8, 16, members=2, filters=64, random_seed=0)
+            weights = np.full(len(scores), 1.0)
+            settings = {"target": Target.of(scores), "steps": 5, "batch_size": 256, "learning_rate": 3e-3}
+            fit(net, rows, scores, weights, **settings, random_seed=1)
+            found.append(torch.cat([p.detach().flatten() for p in net.parameters()]).numpy())
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(found[1], found[2])
+    np.testing.assert_array_equal(found[0], found[1])
