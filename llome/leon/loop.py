@@ -213,16 +213,18 @@ class _Loop:
         return near_points(points, self._settings.clusters, random_seed=derive_seed(self._seed, "classes", number))
 
     def _distance(self, number: int, fresh: int, notes: list[str]) -> float | None:
-        """W1 between what is known and the batch, by a critic fitted to the latest batches; None where none can be."""
+        """W1 between what is known and the batch, by a critic fitted to all proposals so far; None where none can be.
+
+        To all, since all of the history is scored by it, and what a critic has never seen it judges wildly.
+        """
         if not self._settings.critic:
             return None
-        recent = self._points[[p.batch > number - self._settings.refit for p in self.history]]
         if number - self._fitted >= self._settings.refit or self._critic is None:
-            few = min((len(self._source), "known"), (len(recent), "proposed"))
+            few = min((len(self._source), "known"), (len(self._points), "proposed"))
             if few[0] < FEWEST:
                 notes.append(f"lambda stays: a critic needs {FEWEST} designs, and {few[0]} are {few[1]}")
             else:
-                self._fit(recent, number, notes)
+                self._fit(number, notes)
         if self._critic is None:
             return None
         batch = self._points[-fresh:]
@@ -234,13 +236,13 @@ class _Loop:
             return None
         return distance
 
-    def _fit(self, recent: np.ndarray, number: int, notes: list[str]) -> None:
+    def _fit(self, number: int, notes: list[str]) -> None:
         """A new critic; where it diverges, the one before stays."""
         seed = derive_seed(self._seed, "critic", number)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="The .srun. command is available")
-                self._critic = fit_critic(self._source, recent, self._settings.critic_fit, random_seed=seed)
+                self._critic = fit_critic(self._source, self._points, self._settings.critic_fit, random_seed=seed)
         except DivergedError as err:
             notes.append(f"{'lambda stays' if self._critic is None else 'the critic before stays'}: {err}")
         self._fitted = number

@@ -12,7 +12,7 @@ from llome.settings import nearest
 
 
 def _quick() -> CriticSettings:
-    return CriticSettings(hidden=32, steps=200, batch_size=64, learning_rate=5e-3)
+    return CriticSettings(hidden=32, slope="penalty", steps=200, batch_size=64, learning_rate=5e-3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class LeonSettings:
     step: float = 0.5
     """Of lambda's ascent a batch."""
     refit: int = 4
-    """Batches between two fits of the source critic, each to the proposals of so many batches."""
+    """Batches between two fits of the source critic."""
     reasks: int = 2
     """How often an answer without any usable design is asked for again."""
     patience: int = 3
@@ -46,7 +46,8 @@ class LeonSettings:
     least_mu: float = 0.1
     """Least mu of a batch: with 0 its scores would all be the same, and the next prompt could tell nothing."""
     critic_fit: CriticSettings = field(default_factory=_quick)
-    """Of each fit of the source critic: a quarter of a second."""
+    """Of each fit of the source critic: half a second. A penalty on slopes (the paper clips weights): c* then falls off on all
+    sides of what is known, where a clipped one is so simple that it rewards leaving it the other way."""
 
     def __post_init__(self) -> None:
         """Raises ConfigError naming the setting and its value."""
