@@ -187,7 +187,7 @@ def test_feasibility_and_clusters_held_out_are_learnt_and_kept(folder, capsys):
     assert predictor.calibration.rest > 0 or predictor.calibration.stretch > 0
     table = Labeled.read(folder / "sft1.parquet")
     found = predictor.predict(table.sequence)
-    assert (0 < found.feasible).all()
+    assert (found.feasible > 0).all()
     assert (found.feasible < 1).all()
     assert np.isfinite(found.worth).all()
     assert fit(folder, "next", f"--parent={folder}/two", labeled=("seed",)) == 2
