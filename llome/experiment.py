@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,13 @@ class Experiment:
     def genetic(self) -> bool:
         """Whether the genetic algorithm makes the seed."""
         return isinstance(self.seed, str)
+
+    @cached_property
+    def judged(self) -> frozenset[str]:
+        """The stages of a round that ask a surrogate: filter where it evolves, filter and refine where they rank by it."""
+        given = {stage: _read_settings(getattr(self, stage)) for stage in ("refine", "filter")}
+        ranked = {stage for stage, settings in given.items() if settings.get("rank", "likelihood") != "likelihood"}
+        return frozenset(ranked | ({"filter"} if "evolve" in given["filter"] else set()))
 
     @property
     def carries_on(self) -> bool:
@@ -291,26 +299,37 @@ def _check_oracle(experiment: Experiment, where: str) -> None:
 
 
 def _check_surrogate(experiment: Experiment, where: str) -> None:
-    """A surrogate is searched by filter, and a filter that evolves has one to search."""
+    """A surrogate is asked by filter or refine, and what asks one has one."""
     if experiment.filter is None:
         return
-    settings = read_yaml(experiment.filter)
-    evolves = isinstance(settings, Mapping) and settings.get("evolve") is not None
-    if evolves and experiment.surrogate is None:
+    if experiment.judged and experiment.surrogate is None:
+        stage = min(experiment.judged)
         raise ConfigError(
-            f"{where}: the key 'surrogate' is missing, but {experiment.filter} has evolve, which searches one;"
-            " add surrogate: configs/surrogate/small.yaml, or take a filter without evolve"
+            f"{where}: the key 'surrogate' is missing, but {getattr(experiment, stage)} has evolve or a rank that asks one;"
+            " add surrogate: configs/surrogate/small.yaml (configs/surrogate/ranking.yaml for a rank), or take another file"
         )
+    evolves = "evolve" in _read_settings(experiment.filter)
     if evolves and experiment.analyze:
         raise ConfigError(
-            f"{where}: analyze: what an analysis compares is drawn by likelihood, but {experiment.filter} evolves others;"
+            f"{where}: analyze: what an analysis compares is drawn or ranked, but {experiment.filter} evolves others;"
             " leave analyze out, or take a filter without evolve"
         )
-    if experiment.surrogate is not None and not evolves:
+    if experiment.surrogate is not None and not experiment.judged and not experiment.analyze:
         raise ConfigError(
             f"{where}: surrogate: {experiment.surrogate} would be fitted and never used, since {experiment.filter} has no"
-            " evolve; leave surrogate out, or take a filter with evolve, such as configs/filter/laptop.yaml"
+            " evolve and no rank; leave surrogate out, or take a filter with evolve, such as configs/filter/laptop.yaml"
         )
+    if experiment.shards.get("refine", 1) > 1 and _read_settings(experiment.refine).get("rank") == "leon":
+        raise ConfigError(
+            f"{where}: shards: refine is {experiment.shards['refine']}, but {experiment.refine} has rank: leon, which looks at"
+            " all seeds at once; leave it out, or take rank: surrogate"
+        )
+
+
+def _read_settings(file: str | None) -> Mapping[str, Any]:
+    """The settings that a stage's YAML gives; none where there is no such file, or where it gives null."""
+    found = read_yaml(file) if file else {}
+    return {key: value for key, value in found.items() if value is not None} if isinstance(found, Mapping) else {}
 
 
 def _check_schedules(experiment: Experiment, where: str) -> None:

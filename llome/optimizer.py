@@ -231,18 +231,18 @@ class Optimizer:
             configs = [part for file in files for part in ("--config", file)]
             tables = before if own.train_on == "all" else before[-1:]
             self._run("train", history, ["fit", *configs, "--parent", start, "--labeled", *tables, "--out", model])
-        if not proposals.exists():
-            summary = [] if parent == paths.SEED else ["--summary", self._file(parent, "summary.json")]
-            given = ["--config", own.refine, "--model", model, "--labeled", *before, *summary]
-            self._run("refine", history, [*given, "--out", proposals])
-        if own.surrogate is not None and not (surrogate / "surrogate.json").exists():
+        if own.judged and not (surrogate / "surrogate.json").exists():
             earlier = [] if parent == paths.SEED else ["--parent", self._file(parent, "surrogate")]
             given = ["--config", own.surrogate, *earlier, "--labeled", *before, "--out", surrogate]
             self._run("surrogate", history, given)
+        asked = {stage: ["--surrogate", surrogate] if stage in own.judged else [] for stage in ("refine", "filter")}
+        if not proposals.exists():
+            summary = [] if parent == paths.SEED else ["--summary", self._file(parent, "summary.json")]
+            given = ["--config", own.refine, "--model", model, "--labeled", *before, *summary, *asked["refine"]]
+            self._run("refine", history, [*given, "--out", proposals])
         if not selected.exists():
-            search = [] if own.surrogate is None else ["--surrogate", surrogate]
             count = [] if k is None else ["--k", k]
-            given = ["--config", own.filter, "--proposals", proposals, *search, "--labeled", *before, *count]
+            given = ["--config", own.filter, "--proposals", proposals, *asked["filter"], "--labeled", *before, *count]
             self._run("filter", history, [*given, "--out", selected])
 
     def _summarize(self, history: str) -> None:

@@ -67,8 +67,10 @@ def shard_option(stage, wc):
 
 
 def summary_option(wc, input):
-    """The last round's summary, which may raise the temperatures, and the part of the seeds; one parameter, as before there were parts."""
-    return f"{f'--summary {input.summary}' if input.summary else ''}{shard_option('refine', wc)}"
+    """The last round's summary, which may raise the temperatures, the surrogate and the part of the seeds; one parameter, as ever."""
+    return (
+        f"{f'--summary {input.summary}' if input.summary else ''}{surrogate_option(input)}{shard_option('refine', wc)}"
+    )
 
 
 def which_part(stage):
@@ -99,11 +101,19 @@ def parent_policy(wc):
     return LAYOUTS[wc.run].round(wc.rep, "base" if before == paths.SEED else before) / "model" / "llome.json"
 
 
-def surrogate_of(wc):
-    """The surrogate that a round's filter searches, where the experiment has one."""
-    if EXPERIMENTS[wc.run].surrogate is None:
-        return []
-    return LAYOUTS[wc.run].round(wc.rep, wc.history) / "surrogate" / "surrogate.json"
+def surrogate_of(stage):
+    """The surrogate that a stage of a round asks, where it asks one."""
+
+    def file(wc):
+        if stage not in EXPERIMENTS[wc.run].judged:
+            return []
+        return LAYOUTS[wc.run].round(wc.rep, wc.history) / "surrogate" / "surrogate.json"
+
+    return file
+
+
+def surrogate_option(input):
+    return f" --surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""
 
 
 def parent_surrogate(wc):

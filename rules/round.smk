@@ -1,4 +1,4 @@
-"""One round of a chain: train -> refine (-> surrogate) -> filter -> label -> summarize, each a stage of the command line."""
+"""One round of a chain: train (-> surrogate) -> refine -> filter -> label -> summarize, each a stage of the command line."""
 
 
 rule train:
@@ -38,6 +38,7 @@ rule refine:
         model=ROUND / "model" / "llome.json",
         labeled=labeled_before,
         summary=parent_summary,
+        surrogate=surrogate_of("refine"),
     output:
         part("refine", ROUND / "proposals.parquet"),
     log:
@@ -93,7 +94,7 @@ rule filter:
     input:
         config=setting("filter"),
         proposals=ROUND / "proposals.parquet",
-        surrogate=surrogate_of,
+        surrogate=surrogate_of("filter"),
         labeled=labeled_before,
     output:
         ROUND / "selected.parquet",
@@ -106,9 +107,7 @@ rule filter:
         mem_mb=memory("filter"),
         runtime=minutes("filter"),
     params:
-        surrogate=lambda wc, input: (
-            f" --surrogate {shlex.quote(str(Path(input.surrogate).parent))}" if input.surrogate else ""
-        ),
+        surrogate=lambda wc, input: surrogate_option(input),
         seed=stage_seed("filter"),
     message:
         told("r{wildcards.rep} {wildcards.history}: choosing candidates")

@@ -373,15 +373,36 @@ def test_a_filter_that_evolves_and_a_surrogate_need_each_other(root, monkeypatch
     settings = yaml.safe_load(Path("configs/experiments/tiny_evolved.yaml").read_text())
     assert check_experiment(settings, "x.yaml").as_dict()["surrogate"] == "configs/surrogate/tiny.yaml"
     with pytest.raises(
-        ConfigError, match=r"x\.yaml: the key 'surrogate' is missing, but configs/filter/tiny_evolved\.yaml has evolve"
+        ConfigError,
+        match=r"x\.yaml: the key 'surrogate' is missing, but configs/filter/tiny_evolved\.yaml has evolve or a rank",
     ):
         check_experiment({key: value for key, value in settings.items() if key != "surrogate"}, "x.yaml")
     with pytest.raises(
         ConfigError, match=r"would be fitted and never used, since configs/filter/tiny\.yaml has no evolve"
     ):
         check_experiment(settings | {"filter": "configs/filter/tiny.yaml"}, "x.yaml")
-    with pytest.raises(ConfigError, match=r"x\.yaml: analyze: what an analysis compares is drawn by likelihood"):
+    with pytest.raises(ConfigError, match=r"x\.yaml: analyze: what an analysis compares is drawn or ranked"):
         check_experiment(settings | {"analyze": True}, "x.yaml")
+
+
+def test_a_rank_and_a_surrogate_need_each_other(root, monkeypatch):
+    monkeypatch.chdir(root)
+    settings = yaml.safe_load(Path("configs/experiments/tiny_ranked.yaml").read_text())
+    assert check_experiment(settings, "x.yaml").judged == {"refine", "filter"}
+    plain = {"refine": "configs/refine/tiny.yaml", "filter": "configs/filter/tiny.yaml"}
+    assert check_experiment(settings | {"refine": plain["refine"]}, "x.yaml").judged == {"filter"}
+    without = {key: value for key, value in settings.items() if key != "surrogate"}
+    with pytest.raises(
+        ConfigError, match=r"'surrogate' is missing, but configs/refine/tiny_leon\.yaml has evolve or a"
+    ):
+        check_experiment(without | {"filter": plain["filter"]}, "x.yaml")
+    with pytest.raises(ConfigError, match="fitted and never used"):
+        check_experiment(settings | plain, "x.yaml")
+    assert not check_experiment(settings | plain | {"analyze": True}, "x.yaml").judged  # the analysis compares rankings
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml: shards: refine is 2, but configs/refine/tiny_leon\.yaml has rank: leon"
+    ):
+        check_experiment(settings | {"shards": {"refine": 2}}, "x.yaml")
 
 
 def test_values_need_an_objective_of_their_own(root, monkeypatch):

@@ -12,9 +12,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,36 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from llome.errors import ConfigError, DivergedError
+from llome.leon.ranks import CriticSettings
 from llome.provenance import derive_seed
-
-
-@dataclass(frozen=True, kw_only=True)
-class CriticSettings:
-    """Settings of a fit; the paper does not print its own, these were chosen on distributions of known distance."""
-
-    hidden: int = 128
-    """Units of each of the two hidden layers."""
-    slope: Literal["clip", "penalty"] = "clip"
-    """What bounds the slope: a clip of the weights (the paper), or a penalty on gradients."""
-    clip: float = 0.1
-    """Largest size of a weight, with clip."""
-    penalty: float = 10.0
-    """Weight of the gradient penalty, with penalty."""
-    learning_rate: float = 2e-3
-    """Of Adam, falling to zero."""
-    batch_size: int = 256
-    """Designs of each side a step."""
-    steps: int = 600
-    """Optimiser steps."""
-
-    def __post_init__(self) -> None:
-        """Raises ConfigError naming the setting and its value."""
-        for name in ("hidden", "batch_size", "steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"critic.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("clip", "penalty", "learning_rate"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"critic.{name} is {getattr(self, name)}; it must be above 0")
 
 
 class Critic(nn.Module):

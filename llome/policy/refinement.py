@@ -19,6 +19,9 @@ from llome.draws import row_keys
 from llome.policy.sampling import Sampler, Samples
 from llome.provenance import replacing
 
+Judge = Callable[[np.ndarray, int], np.ndarray]
+"""(N, L) outputs of an iteration that were parsed, its number -> (N,) what each is worth, higher is better."""
+
 TEMPERATURE_RULE = ((0.075, 0.6), (0.1, 0.4), (0.15, 0.2))
 """(upper bound of the last round's mean distance of edits, what is added to every temperature), appendix A.3.2.
 
@@ -72,6 +75,7 @@ def refine_sequences(
     iterations: int,
     num_samples: int,
     next_input: Literal["iteration", "trajectory"] = "iteration",
+    judge: Judge | None = None,
     random_seed: int = 0,
     first_seed: int = 0,
     scratch: Path | None = None,
@@ -86,6 +90,7 @@ def refine_sequences(
         iterations: n_i.
         num_samples: n_o, outputs of a sampled trajectory in one iteration.
         next_input: the most likely output of this iteration (Algorithm 3) or of the whole trajectory (the authors' release).
+        judge: what is best in place of what is most likely; asked once an iteration, for all its trajectories.
         random_seed: seed of all draws.
         first_seed: number of the first of `seeds` among all seeds of the round, when they are split over several runs.
         scratch: folder that keeps finished iterations; its name must identify the run.
@@ -95,7 +100,14 @@ def refine_sequences(
         S x (1 + T x n_o) x n_i edits, ordered by iteration; within one, greedy first, then by seed, temperature and sample.
     """
     loop = _Loop(
-        sampler, np.asarray(seeds, dtype=np.int16), list(temperatures), num_samples, next_input, random_seed, first_seed
+        sampler,
+        np.asarray(seeds, dtype=np.int16),
+        list(temperatures),
+        num_samples,
+        next_input,
+        judge,
+        random_seed,
+        first_seed,
     )
     parts = []
     for step in range(iterations):
@@ -122,10 +134,11 @@ class _Loop:
         temperatures: list[float],
         num_samples: int,
         next_input: str,
+        judge: Judge | None,
         random_seed: int,
         first_seed: int,
     ) -> None:
-        self.sampler, self.next_input, self.random_seed = sampler, next_input, random_seed
+        self.sampler, self.next_input, self.judge, self.random_seed = sampler, next_input, judge, random_seed
         count, kinds = len(seeds), 1 + len(temperatures)
         number = first_seed + np.arange(count)
         grid = np.repeat(number, len(temperatures)), np.tile(np.arange(1, kinds), count)
@@ -142,20 +155,32 @@ class _Loop:
         for sources, (seed, kind, temperature, n) in zip(self.inputs, self.groups, strict=True):
             keys = row_keys(self.random_seed, seed[:, None], kind[:, None], step, np.arange(n)[None])
             batch.append((sources, temperature, keys))
-        parts = []
-        for i, samples in enumerate(self.sampler.sample_groups(batch, progress=progress)):
+        written, parts = list(self.sampler.sample_groups(batch, progress=progress)), []
+        for i, samples in enumerate(written):
             seed, kind, temperature, _ = self.groups[i]
             parts.append(self._edits(samples, self.inputs[i], seed * self.kinds + kind, temperature, step))
-            self._choose_next(i, samples)
+        for i, values in enumerate(self._values(written, Edits.concatenate(parts), step)):
+            self._choose_next(i, written[i], values)
         return Edits.concatenate(parts)
 
-    def _choose_next(self, group: int, samples: Samples) -> None:
-        logp = np.where(samples.parsed, samples.logp_sum, -np.inf)
-        rows, best = np.arange(len(logp)), logp.argmax(axis=1)
-        floor = self.best[group] if self.next_input == "trajectory" else np.full(len(logp), -np.inf)
-        better = logp[rows, best] > floor
+    def _values(self, written: list[Samples], edits: Edits, step: int) -> list[np.ndarray]:
+        """What the outputs of each group are worth (P, n): their log-probability, or what the judge says; -inf where not parsed."""
+        if self.judge is None:
+            return [np.where(samples.parsed, samples.logp_sum, -np.inf) for samples in written]
+        values = np.full(len(edits.parsed), -np.inf)
+        if edits.parsed.any():
+            values[edits.parsed] = self.judge(edits.sequence[edits.parsed], step)
+        ends = np.cumsum([samples.parsed.size for samples in written])[:-1]
+        return [
+            part.reshape(samples.parsed.shape) for part, samples in zip(np.split(values, ends), written, strict=True)
+        ]
+
+    def _choose_next(self, group: int, samples: Samples, values: np.ndarray) -> None:
+        rows, best = np.arange(len(values)), values.argmax(axis=1)
+        floor = self.best[group] if self.next_input == "trajectory" else np.full(len(values), -np.inf)
+        better = values[rows, best] > floor
         self.inputs[group] = np.where(better[:, None], samples.sequences[rows, best], self.inputs[group])
-        self.best[group] = np.where(better, logp[rows, best], floor)
+        self.best[group] = np.where(better, values[rows, best], floor)
 
     @staticmethod
     def _edits(

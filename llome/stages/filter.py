@@ -2,7 +2,8 @@
 
 The paper's listing drops infeasible candidates before the budget is spent, which needs labels to spend labels. Here, as in the authors'
 release, candidates are drawn first; the cap on infeasible sequences applies to the next round's training pairs.
-With `evolve` they are not drawn, but evolved on a surrogate (llome.surrogate.evolution): not the paper's, and what finds more.
+With `rank` they are not drawn, but taken in the order of what a surrogate says they are worth (llome.leon.ranking); with `evolve` they
+are evolved on a surrogate (llome.surrogate.evolution): neither is the paper's, and both find more.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llome.errors import ConfigError, TableError
+from llome.leon.ranks import Leon, Rank
 from llome.provenance import exclusive, hash_file, hash_json
 from llome.surrogate.settings import Evolution
 
@@ -32,14 +34,18 @@ def filter_proposals(
     likelihood_quantile: float = 0.6,
     surrogate: Path | None = None,
     evolve: Evolution | None = None,
+    rank: Rank = "likelihood",
+    leon: Leon | None = None,
+    chance: float = 0.1,
+    min_distance: int = 1,
 ) -> None:
     """Choose the proposals that go to the oracle.
 
     Proposals that were not parsed, break a limit on edits, are labelled already or have failed are dropped; of equal ones the
-    likeliest stays; then those whose mean token likelihood is below the quantile are dropped, and k of the rest are drawn, or k
-    sequences evolved from them. Limits hold between a proposal and its source, and between what evolves and the labelled sequence
-    that it descends from. A policy that wrote nothing new leaves an empty table, unless something evolves: that is a result, and the
-    last one of its chain.
+    likeliest stays; then those whose mean token likelihood is below the quantile are dropped, and k of the rest are drawn, or the
+    best k by `rank` taken, or k sequences evolved from them. Limits hold between a proposal and its source, and between what evolves
+    and the labelled sequence that it descends from. A policy that wrote nothing new leaves an empty table, unless something evolves:
+    that is a result, and the last one of its chain.
 
     Args:
         proposals: proposals (Parquet) of the refinement.
@@ -48,21 +54,32 @@ def filter_proposals(
         random_seed: seed of the draw.
         k: candidates to select, the oracle calls of a round.
         likelihood_quantile: p_min as a quantile of the candidates' mean token likelihood; 0.6 keeps the top 40 %.
-        surrogate: surrogate directory of `llome surrogate`, for `evolve`.
+        surrogate: surrogate directory of `llome surrogate`, for `evolve` or `rank`.
         evolve: evolve the candidates on the surrogate in place of drawing them.
+        rank: likelihood draws them, as the paper does; surrogate takes those that are worth most; leon those that are worth most and not
+            too far from what is known, more of them where the policy is surer.
+        leon: settings of `rank: leon`.
+        chance: share of the k that is drawn from the rest, with `rank`.
+        min_distance: substitutions (edits, where lengths differ) that candidates keep from each other where enough do, with `rank`.
 
     Raises:
-        ConfigError: an impossible setting, or one of `surrogate` and `evolve` without the other.
+        ConfigError: an impossible setting, or a surrogate and nothing to use it for, or the reverse.
         TableError: files of several oracles, or no feasible sequence to evolve from.
     """
     if k < 1:
         raise ConfigError(f"k is {k}; select at least 1 candidate a round")
     if not 0 <= likelihood_quantile < 1:
         raise ConfigError(f"likelihood_quantile is {likelihood_quantile}; it must be at least 0 and below 1")
-    if (surrogate is None) != (evolve is None):
+    if not 0 <= chance <= 1:
+        raise ConfigError(f"chance is {chance}; it is a share, from 0 to 1")
+    if min_distance < 1:
+        raise ConfigError(f"min_distance is {min_distance}; it must be at least 1")
+    if evolve is not None and rank != "likelihood":
+        raise ConfigError(f"evolve and rank: {rank} both say how candidates are chosen; give one of them")
+    if (surrogate is None) != (evolve is None and rank == "likelihood"):
         raise ConfigError(
-            "evolve needs a surrogate to search, and a surrogate is of no use without evolve; give both"
-            " (surrogate: in the experiment, evolve: in the YAML of filter), or neither"
+            "evolve needs a surrogate to search, and so does a rank other than likelihood; a surrogate is of no use without: give both"
+            " (surrogate: in the experiment, evolve: or rank: in the YAML of filter), or neither"
         )
     with exclusive(out.parent):
         import numpy as np
@@ -94,10 +111,33 @@ def filter_proposals(
         inputs = {"proposals": hash_file(proposals), "labeled": hash_json([hash_file(path) for path in labeled])}
         facts: dict[str, Any] = {"beyond_limits": len(parsed) - len(within)} if domain.limited else {}
         facts |= {"unique": len(unique), "novel": len(novel), "candidates": len(kept), "threshold": threshold}
-        if evolve is None or surrogate is None:
+        if surrogate is None:
             rng = np.random.default_rng(random_seed)
             chosen = kept.take(np.sort(rng.choice(len(kept), size=min(k, len(kept)), replace=False)))
             columns = {name: getattr(chosen, name) for name in ("sequence", "source", "logp_mean")}
+        elif evolve is None:
+            settings |= {"rank": rank, "chance": chance, "min_distance": min_distance}
+            if rank == "leon":
+                leon = leon or Leon()
+                settings["leon"] = asdict(leon)
+            inputs["surrogate"] = hash_file(surrogate)
+            chosen, parts = _ranked(
+                surrogate,
+                leon if rank == "leon" else None,
+                parsed,
+                kept,
+                past,
+                domain,
+                k,
+                chance,
+                min_distance,
+                random_seed,
+            )
+            columns = {name: getattr(chosen, name) for name in ("sequence", "source", "logp_mean")}
+            facts.update(parts)
+            counts += f", {parts['ranked']:,} by {rank}, {parts['drawn']:,} drawn"
+            if "not_ranked" in parts:
+                print(f"warning: {parts['not_ranked']}, so proposals are drawn as by likelihood")
         else:
             settings["evolve"], inputs["surrogate"] = asdict(evolve), hash_file(surrogate)
             columns, parts = _evolved(surrogate, evolve, kept, past, domain, k, random_seed)
@@ -116,6 +156,50 @@ def filter_proposals(
             print(f"warning: no candidate is left, so the chain of rounds ends here; to go on, {remedy}")
         elif len(selected) < k:
             print(f"warning: {len(selected):,} candidates instead of k = {k:,}; the round goes on with fewer labels")
+
+
+def _ranked(
+    surrogate: Path,
+    leon: Leon | None,
+    written: Proposals,
+    kept: Proposals,
+    labeled: list[Labeled],
+    domain: Domain,
+    count: int,
+    chance: float,
+    min_distance: int,
+    random_seed: int,
+) -> tuple[Proposals, dict[str, Any]]:
+    """What is worth most among the `kept`, the rest of the `count` drawn, and how they were ranked.
+
+    How sure the policy is, is told from all that it has `written`, repeats and labelled ones too.
+    """
+    import numpy as np
+
+    from llome.leon.ranking import Ranking, spread_out
+    from llome.surrogate.files import load_predictor
+    from llome.tables import Meta, row_keys, same_problem
+
+    predictor, card = load_predictor(surrogate)
+    same_problem([(str(surrogate), Meta(card.domain)), ("the proposals", Meta(domain))])
+    known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
+    ranking = Ranking(predictor, known, score, domain, leon, random_seed=random_seed)
+    rng = np.random.default_rng(random_seed)
+    first = np.empty(0, dtype=np.int64)
+    facts: dict[str, Any] = {"not_ranked": ranking.reason} if ranking.reason else {}
+    if not ranking.reason and len(kept):
+        ranked = ranking.rank(written.sequence)
+        facts |= ranked.facts
+        # of equal proposals the best score stands for all, so the order within the table does not matter
+        order = np.argsort(-ranked.score, kind="stable")
+        keys, place = np.unique(row_keys(written.sequence)[order], return_index=True)
+        best = ranked.score[order][place][np.searchsorted(keys, row_keys(kept.sequence))]
+        wanted = min(count - round(chance * count), len(kept))
+        first = spread_out(np.argsort(-best, kind="stable"), kept.sequence, wanted, min_distance, domain)
+    rest = np.setdiff1d(np.arange(len(kept)), first)
+    drawn = rng.choice(rest, size=min(count - len(first), len(rest)), replace=False)
+    facts |= {"ranked": len(first), "drawn": len(drawn)}
+    return kept.take(np.sort(np.concatenate([first, drawn]))), facts
 
 
 def _evolved(

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from llome.errors import ConfigError, TableError
+from llome.leon.ranks import Leon, Rank
 from llome.provenance import exclusive, hash_file, hash_json, read_json
 from llome.shards import Shard
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from llome.domain import Domain
+    from llome.tables import Labeled
 
 
 def refine(
@@ -24,6 +33,9 @@ def refine(
     num_samples: int = 10,
     temperatures: list[float] = [0.6, 0.8, 1.0, 1.2, 1.4, 1.6],  # noqa: B006 (jsonargparse shows it; never changed)
     next_input: Literal["iteration", "trajectory"] = "iteration",
+    rank: Rank = "likelihood",
+    leon: Leon | None = None,
+    surrogate: Path | None = None,
     grammar: bool = False,
     max_batch_tokens: int | None = None,
     device: str = "auto",
@@ -43,7 +55,11 @@ def refine(
         iterations: n_i, edits in a row.
         num_samples: n_o, outputs a temperature and iteration.
         temperatures: sampling temperatures before adjustment; greedy decoding comes on top.
-        next_input: the most likely output of this iteration (the paper) or of the whole trajectory (the authors' release).
+        next_input: the best output of this iteration (the paper) or of the whole trajectory (the authors' release).
+        rank: what is best: the likeliest (the paper), what a surrogate says is worth most, or what is worth most and not too far from
+            what is known (leon). All trajectories of an iteration are judged together.
+        leon: settings of `rank: leon`.
+        surrogate: surrogate directory of `llome surrogate`, for a rank other than likelihood.
         grammar: allow only well-formed completions of a right length and range; always so where the problem limits edits.
         max_batch_tokens: tokens of prompts and completions held at once; bounds the memory, changes no result beyond rounding. None: a
             number for the kind of device, fewer where the free memory is too small for it.
@@ -67,7 +83,17 @@ def refine(
         raise ConfigError(
             f"temperatures are {temperatures}; give at least one, each above 0 (greedy decoding comes on top)"
         )
+    if (surrogate is None) != (rank == "likelihood"):
+        raise ConfigError(
+            f"rank is {rank}, and {'no surrogate was given' if surrogate is None else 'a surrogate was given'}; rank: surrogate and rank:"
+            " leon need one (surrogate: in the experiment), rank: likelihood has no use for it"
+        )
     part = Shard.parse(shard)
+    if rank == "leon" and not part.whole:
+        raise ConfigError(
+            f"rank: leon tells from all seeds at once how far proposals are from what is known, so it cannot be done in parts ({shard});"
+            " leave refine out of shards, or take rank: surrogate"
+        )
     with exclusive(out.parent, part.lock(out)):
         import numpy as np
         import torch
@@ -105,6 +131,12 @@ def refine(
             **part.settings(),
         }
         inputs = {"model": hash_policy(model), "labeled": hash_json([hash_file(path) for path in labeled])}
+        judge = None
+        if surrogate is not None:
+            leon = (leon or Leon()) if rank == "leon" else None
+            settings |= {"rank": rank, **({"leon": asdict(leon)} if leon else {})}
+            inputs["surrogate"] = hash_file(surrogate)
+            judge = _judge(surrogate, leon, tables, domain, random_seed)
         scratch = out.parent / ".scratch" / f"refine-{hash_json([settings, inputs, where.partition(':')[0]])}"
         sampler = Sampler(
             policy, codec_for(tokenizer, card), grammar=grammar, max_batch_tokens=max_batch_tokens, device=where
@@ -119,6 +151,7 @@ def refine(
                 iterations=iterations,
                 num_samples=num_samples,
                 next_input=next_input,
+                judge=judge,
                 random_seed=random_seed,
                 first_seed=share.start,
                 scratch=scratch,
@@ -131,3 +164,24 @@ def refine(
         if part.whole and not parsed:
             remedy = "train longer, lower the temperatures or set grammar: true"
             print(f"warning: no edit of {model} could be parsed, so the chain of rounds ends here; {remedy}")
+
+
+def _judge(
+    surrogate: Path, leon: Leon | None, labeled: list[Labeled], domain: Domain, random_seed: int
+) -> Callable[[np.ndarray, int], np.ndarray] | None:
+    """What says which output is best; None, the likelihood, where the labels have nothing to teach."""
+    import numpy as np
+
+    from llome.leon.ranking import Ranking
+    from llome.surrogate.files import load_predictor
+    from llome.tables import Meta, same_problem
+
+    predictor, card = load_predictor(surrogate)
+    same_problem([(str(surrogate), Meta(card.domain)), ("the labels", Meta(domain))])
+    known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
+    ranking = Ranking(predictor, known, score, domain, leon, random_seed=random_seed)
+    if ranking.reason:
+        print(f"warning: {ranking.reason}, so the next input is the likeliest")
+        return None
+
+    return lambda sequences, step: ranking.rank(sequences, batch=step).score

@@ -51,7 +51,9 @@ def check_round(replicate: Replicate, history: str, ledger: Ledger) -> None:
         },
     }
     if (here / "surrogate" / "surrogate.json").is_file():
-        on_disk["selected"]["surrogate"] = (here / "surrogate", ledger.hash(here / "surrogate"))
+        for asking in (proposals, selected):
+            if asking is not None and {"evolve", "rank"} & asking.meta.settings.keys():
+                on_disk[asking.name]["surrogate"] = (here / "surrogate", ledger.hash(here / "surrogate"))
         _check_surrogate(here / "surrogate", labels_so_far, _named(earlier), ledger)
     for table in (proposals, selected, labeled):
         if table is not None:

@@ -97,3 +97,34 @@ def test_an_interrupted_refinement_ends_the_same_and_repeats_no_iteration(sample
     assert len(calls) == 2 + 2
     for name, value in vars(expected).items():
         np.testing.assert_array_equal(getattr(resumed, name), value, err_msg=name)
+
+
+@pytest.mark.parametrize("next_input", ["iteration", "trajectory"])
+def test_a_judge_says_what_is_best_of_an_iteration_at_once(compact_policy, tmp_path, next_input):
+    """It is asked once an iteration, for what could be parsed; interrupted runs end the same."""
+    model, tokenizer = compact_policy
+    sampler = Sampler(model, SequenceCodec(tokenizer, Domain(6, 5, "")), grammar=True)
+    asked = []
+
+    def judge(sequences, step):
+        asked.append((step, len(sequences)))
+        return sequences.sum(axis=1).astype(np.float64)
+
+    seeds = np.random.default_rng(0).integers(0, 6, (5, 5))
+    edits = run(sampler, seeds, judge=judge, next_input=next_input)
+    assert asked == [(step, int(edits.parsed[edits.step == step].sum())) for step in range(3)]
+    for trajectory in range(15):
+        expected, best = seeds[trajectory // 3], -np.inf
+        for step in range(3):
+            rows = np.flatnonzero((edits.trajectory == trajectory) & (edits.step == step))
+            assert (edits.source[rows] == expected).all()
+            valid = rows[edits.parsed[rows]]
+            if next_input == "iteration":
+                best = -np.inf
+            sums = edits.sequence[valid].sum(axis=1)
+            if len(valid) and sums.max() > best:
+                expected, best = edits.sequence[valid[sums.argmax()]], sums.max()
+    part = run(sampler, seeds, judge=judge, next_input=next_input, iterations=2, scratch=tmp_path)
+    again = run(sampler, seeds, judge=judge, next_input=next_input, scratch=tmp_path)
+    assert len(part.sequence) < len(again.sequence)
+    np.testing.assert_array_equal(again.sequence, edits.sequence)

@@ -1,6 +1,7 @@
 """Stages `surrogate` and `filter` with `evolve`: what they write, what they refuse, and that neither calls an oracle."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,3 +196,53 @@ def test_feasibility_and_clusters_held_out_are_learnt_and_kept(folder, capsys):
     assert fit(folder, "again", *options, labeled=("seed", "sft1")) == 0
     weights = [(folder / name / "model.safetensors").read_bytes() for name in ("two", "again")]
     assert weights[0] == weights[1]
+
+
+def test_ranked_candidates_are_those_worth_most_and_some_of_the_rest(folder, capsys):
+    assert fit(folder, "surrogate", "--first_steps=300", "--feasibility=true", labeled=("seed", "sft1")) == 0
+    ranked = ("--evolve=null", f"--surrogate={folder}/surrogate", "--k=20", "--chance=0.2")
+    assert choose(folder, *ranked, "--rank=surrogate") == 0
+    selected = Selected.read(folder / "s.parquet")
+    assert selected.meta.facts["ranked"] == 16
+    assert selected.meta.facts["drawn"] == 4
+    assert selected.meta.settings["rank"] == "surrogate"
+    predictor, _ = load_predictor(folder / "surrogate")
+    proposals = Proposals.read(folder / "p.parquet").sequence
+    worth = np.sort(predictor.predict(np.unique(proposals, axis=0)).worth)
+    assert (predictor.predict(selected.sequence).worth >= worth[-16]).sum() >= 16
+    assert choose(folder, *ranked, "--rank=leon", "--leon={known: 20, fit: {hidden: 8, steps: 5}}") == 0
+    facts = Selected.read(folder / "s.parquet").meta.facts
+    assert {"lambda", "distance", "mu", "classes"} <= facts.keys()
+    assert facts["lambda"] >= 0
+    again = (folder / "s.parquet").read_bytes()
+    assert choose(folder, *ranked, "--rank=leon", "--leon={known: 20, fit: {hidden: 8, steps: 5}}") == 0
+    assert (folder / "s.parquet").read_bytes() == again
+
+
+def test_labels_of_one_score_leave_the_choice_to_chance(folder, capsys):
+    for name in ("seed", "sft1"):
+        table = Labeled.read(folder / f"{name}.parquet")
+        replace(table, score=np.full(len(table), 0.5)).write(folder / f"{name}.parquet")
+    assert fit(folder, "surrogate", labeled=("seed", "sft1")) == 0
+    capsys.readouterr()
+    assert choose(folder, "--evolve=null", f"--surrogate={folder}/surrogate", "--k=20", "--rank=leon") == 0
+    assert "feasible labels have the score 0.5, so proposals are drawn" in capsys.readouterr().out
+    selected = Selected.read(folder / "s.parquet")
+    assert len(selected) == 20
+    assert selected.meta.facts["ranked"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rank=surrogate",), "evolve and rank: surrogate both say"),
+        (("--evolve=null", "--rank=leon"), "evolve needs a surrogate to search, and so does a rank"),
+        (("--evolve=null", "--surrogate={folder}/surrogate", "--rank=leon", "--chance=2"), "chance is 2"),
+        (("--evolve=null", "--surrogate={folder}/surrogate", "--rank=leon", "--min_distance=0"), "min_distance is 0"),
+    ],
+)
+def test_impossible_rankings_are_refused(folder, capsys, options, message):
+    assert fit(folder) == 0
+    assert choose(folder, *(option.format(folder=folder) for option in options)) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "s.parquet").exists()
