@@ -97,10 +97,11 @@ class Experiment:
 
     @cached_property
     def judged(self) -> frozenset[str]:
-        """The stages of a round that ask a surrogate: filter where it evolves, filter and refine where they rank by it."""
+        """The stages of a round that ask a surrogate: filter where it evolves, filter and refine where they rank by it, and an analysis."""
         given = {stage: _read_settings(getattr(self, stage)) for stage in ("refine", "filter")}
         ranked = {stage for stage, settings in given.items() if settings.get("rank", "likelihood") != "likelihood"}
-        return frozenset(ranked | ({"filter"} if "evolve" in given["filter"] else set()))
+        compared = {"analyze"} if self.analyze and self.surrogate is not None else set()
+        return frozenset(ranked | ({"filter"} if "evolve" in given["filter"] else set()) | compared)
 
     @property
     def carries_on(self) -> bool:
@@ -303,7 +304,7 @@ def _check_surrogate(experiment: Experiment, where: str) -> None:
     if experiment.filter is None:
         return
     if experiment.judged and experiment.surrogate is None:
-        stage = min(experiment.judged)
+        stage = max(experiment.judged)  # refine before filter
         raise ConfigError(
             f"{where}: the key 'surrogate' is missing, but {getattr(experiment, stage)} has evolve or a rank that asks one;"
             " add surrogate: configs/surrogate/small.yaml (configs/surrogate/ranking.yaml for a rank), or take another file"
@@ -314,7 +315,7 @@ def _check_surrogate(experiment: Experiment, where: str) -> None:
             f"{where}: analyze: what an analysis compares is drawn or ranked, but {experiment.filter} evolves others;"
             " leave analyze out, or take a filter without evolve"
         )
-    if experiment.surrogate is not None and not experiment.judged and not experiment.analyze:
+    if experiment.surrogate is not None and not experiment.judged:
         raise ConfigError(
             f"{where}: surrogate: {experiment.surrogate} would be fitted and never used, since {experiment.filter} has no"
             " evolve and no rank; leave surrogate out, or take a filter with evolve, such as configs/filter/laptop.yaml"

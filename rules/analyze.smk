@@ -11,6 +11,7 @@ rule analyze:
         this=ROUND / "labeled.parquet",
         proposals=ROUND / "proposals.parquet",
         selected=ROUND / "selected.parquet",
+        surrogate=surrogate_of("analyze"),
     output:
         ANALYSIS / "scored.parquet",
         ANALYSIS / "facts.json",
@@ -21,9 +22,10 @@ rule analyze:
         runtime=minutes("analyze"),
     params:
         out=subpath(output[0], parent=True),
+        surrogate=lambda wc, input: surrogate_option(input),
     message:
         told("r{wildcards.rep} {wildcards.history}: scoring what was not labelled, for the figures alone")
     shell:
         "llome analyze --oracle {input.oracle:q} --history {wildcards.history}"
         " --labeled {input.labeled:q} {input.this:q} --proposals {input.proposals:q}"
-        " --selected {input.selected:q} --out {params.out:q} > {log:q} 2>&1"
+        " --selected {input.selected:q}{params.surrogate} --out {params.out:q} > {log:q} 2>&1"

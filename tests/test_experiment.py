@@ -398,7 +398,9 @@ def test_a_rank_and_a_surrogate_need_each_other(root, monkeypatch):
         check_experiment(without | {"filter": plain["filter"]}, "x.yaml")
     with pytest.raises(ConfigError, match="fitted and never used"):
         check_experiment(settings | plain, "x.yaml")
-    assert not check_experiment(settings | plain | {"analyze": True}, "x.yaml").judged  # the analysis compares rankings
+    assert check_experiment(settings | plain | {"analyze": True}, "x.yaml").judged == {
+        "analyze"
+    }  # it compares rankings
     with pytest.raises(
         ConfigError, match=r"x\.yaml: shards: refine is 2, but configs/refine/tiny_leon\.yaml has rank: leon"
     ):

@@ -14,12 +14,13 @@ from tqdm import tqdm
 from llome import paths
 from llome.provenance import exclusive, hash_file, hash_json, write_json
 from llome.reporting.analysis.facts import build_facts
+from llome.reporting.analysis.rankings import compare_rankings
 from llome.reporting.analysis.scored import Scored, match
 from llome.reporting.lineage import check_lineage
 from llome.scoring.budget import Budget
 from llome.scoring.journal import Journal
 from llome.scoring.oracle import load_oracle
-from llome.tables import Labeled, Meta, Proposals, Selected, same_problem
+from llome.tables import Labeled, Meta, Proposals, Selected, row_keys, same_problem
 
 
 def analyze(
@@ -30,6 +31,7 @@ def analyze(
     proposals: Path,
     selected: Path,
     out: Path,
+    surrogate: Path | None = None,
     budget: int | None = None,
     batch_size: int = 250,
 ) -> None:
@@ -44,6 +46,7 @@ def analyze(
         proposals: this round's proposals
         selected: this round's candidates
         out: folder to write to
+        surrogate: the round's surrogate directory: what it, and LEON with it, would have chosen is told beside the likelihood's choice
         budget: most oracle calls of this analysis, which the experiment does not count; none: as many as it takes
         batch_size: sequences a call of the oracle; a kill repeats at most one such call
     """
@@ -66,6 +69,8 @@ def analyze(
     count = len(matched.new)
     inputs = {"oracle": hash_file(oracle), "proposals": hash_file(proposals), "selected": hash_file(selected)}
     inputs["labeled"] = hash_json([hash_file(path) for path in labeled])
+    if surrogate is not None:
+        inputs["surrogate"] = hash_file(surrogate)
     settings = {"history": history}
     Budget(black_box, total=budget, batch_size=batch_size).require(count)
     with exclusive(out):
@@ -84,6 +89,9 @@ def analyze(
             meta = Meta(domain, inputs, settings, spent=score.spent, facts=facts)
             Scored(meta=meta, sequence=sequences[distinct], score=scores[distinct]).write(out / "scored.parquet")
             found = build_facts(proposed, matched, scores)
+            if surrogate is not None:
+                values = _rankings(surrogate, proposed, sequences[matched.pool], tables[:-1])
+                found["rankings"] = compare_rankings(values, scores[matched.pool], len(chosen))
             known = {
                 "history": history,
                 "round": paths.round_number(history),
@@ -96,3 +104,26 @@ def analyze(
     print(
         f"{len(distinct):,} distinct proposals, {reused:,} of them labelled, {count:,} scored for the figures alone: {out}"
     )
+
+
+def _rankings(surrogate: Path, proposed: Proposals, pool: np.ndarray, labeled: list[Labeled]) -> dict[str, np.ndarray]:
+    """What likelihood, surrogate and LEON (with its own settings) say of each of the `pool` (P, L), from what was labelled before."""
+    from llome.leon.ranking import Ranking
+    from llome.leon.ranks import Leon
+    from llome.surrogate.files import load_predictor
+
+    predictor, card = load_predictor(surrogate)
+    domain = same_problem([(str(surrogate), Meta(card.domain)), ("the proposals", proposed.meta)])
+    known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
+    written = proposed.take(proposed.parsed)
+    keys, place = np.unique(row_keys(written.sequence), return_inverse=True)
+    rows = np.searchsorted(keys, row_keys(pool))
+    found = {}
+    for name, leon in (("surrogate", None), ("leon", Leon())):
+        ranking = Ranking(predictor, known, score, domain, leon, random_seed=0)
+        found[name] = written.logp_mean if ranking.reason else ranking.rank(written.sequence).score
+    values = {"likelihood": written.logp_mean, **found}
+    best = {name: np.full(len(keys), -np.inf) for name in values}
+    for name, value in values.items():
+        np.maximum.at(best[name], place, value)
+    return {name: value[rows] for name, value in best.items()}

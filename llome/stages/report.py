@@ -54,6 +54,7 @@ def _report_one(experiment: Path, results: Path) -> None:
     from llome.experiment import load_experiment
     from llome.policy.causal_lm import load_card
     from llome.reporting.analysis.plots import build_analysis_plots
+    from llome.reporting.analysis.rankings import build_ranking_plots
     from llome.reporting.analysis.rounds import not_analysed, read_analyses
     from llome.reporting.claims import check_claims, claims_csv
     from llome.reporting.findings import build_rows, out_of_hours
@@ -97,10 +98,12 @@ def _report_one(experiment: Path, results: Path) -> None:
             searches[objective] = (grid, read_points(grid, cards))
     analyses = read_analyses(run) if settings.analyze else {}
     unanalysed = not_analysed(run, analyses) if settings.analyze else []
-    # candidates that were evolved on a surrogate are none of the paper's methods
-    claims = check_claims(run, analyses) if settings.surrogate is None and settings.genetic else ([], [])
+    # what asks a surrogate is none of the paper's methods
+    own = settings.judged <= {"analyze"} and settings.genetic
+    claims = check_claims(run, analyses) if own else ([], [])
     stopped = out_of_hours(run, settings.hours)
-    plots = build_plots(run) + build_multistage_plots(run) + build_analysis_plots(run, analyses)
+    plots = build_plots(run) + build_multistage_plots(run)
+    plots += build_ranking_plots(run, analyses) + build_analysis_plots(run, analyses)
     page = render(settings.run, run, plots, texts, searches, unanalysed, claims, stopped)
     said = [
         plain_table(format_rows(build_rows(run))),

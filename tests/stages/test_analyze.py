@@ -261,3 +261,23 @@ def test_killed_and_started_again(made, tmp_path, asked):
     for name in ("scored.parquet", "facts.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert sorted(p.name for p in out.iterdir()) == [".lock", "facts.json", "scored.parquet"]
+
+
+def test_a_surrogate_is_compared_with_the_likelihood(made, tmp_path):
+    """LEON and the surrogate rank what the round could have chosen; neither is fitted to what the round labelled."""
+    fit = ["surrogate", "--labeled", str(made / "seed" / "labeled.parquet"), "--out", str(tmp_path / "surrogate")]
+    assert main([*fit, "--members=2", "--filters=8", "--first_steps=60", "--feasibility=true"]) == 0
+    out = tmp_path / "analysis"
+    assert main(arguments(made, out, surrogate=tmp_path / "surrogate")) == 0
+    facts = json.loads((out / "facts.json").read_text())
+    assert set(facts["rankings"]) == {"likelihood", "surrogate", "leon"}
+    best = facts["selection"]["best_oracle"]
+    for found in facts["rankings"].values():
+        assert 0 <= found["mean"] <= found["best"] <= best
+        assert len(found["tenths"]) == 10
+    # this policy's likelihoods are drawn, the surrogate's foresight is not
+    assert facts["rankings"]["surrogate"]["rank_correlation"] > facts["rankings"]["likelihood"]["rank_correlation"]
+    plain = tmp_path / "plain"
+    assert main(arguments(made, plain)) == 0
+    others = json.loads((plain / "facts.json").read_text())
+    assert others == {key: value for key, value in facts.items() if key != "rankings"}

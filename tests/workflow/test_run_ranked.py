@@ -36,4 +36,5 @@ def test_two_ranked_rounds(root: Path, tmp_path: Path, capsys: pytest.CaptureFix
         assert Labeled.read(folder / name / "labeled.parquet").meta.inputs["selected"]
     card = json.loads((folder / "sft2/surrogate/surrogate.json").read_text())
     assert card["outputs"] == 2
+    assert "beside paper Fig. 5" in (clone.folder / "results/tiny_ranked/report/report.html").read_text()
     assert main(["verify", str(clone.folder / "results/tiny_ranked")]) == 0, capsys.readouterr()

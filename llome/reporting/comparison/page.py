@@ -46,8 +46,8 @@ def compare(variants: Sequence[Variant], missing: Sequence[str]) -> Comparison:
     plots = [build_regret_plot(shown, colours)] + ([] if arena is None else [build_frontiers(arena, colours)])
     if ladders:
         plots += build_difficulty_plots(shown, ladders, colours)
-    # candidates that were evolved on a surrogate are none of the paper's methods
-    evolved = {v.name for v in variants if v.experiment.surrogate is not None}
+    # what asks a surrogate is none of the paper's methods
+    evolved = {v.name for v in variants if not v.experiment.judged <= {"analyze"}}
     findings = {
         v.name: check_claims(v.run, v.analyses)[0] for v in variants if v.run.schedules and v.name not in evolved
     }
