@@ -52,6 +52,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "plan",
         "say what an experiment asks of a GPU: memory by part, hours; nothing is run",
     ),
+    "leon run": (
+        "llome.stages.leon",
+        "run",
+        "let a language model propose designs for contexts: a patient, a target",
+    ),
     "verify": (
         "llome.stages.verify",
         "verify",
@@ -78,10 +83,14 @@ def main(args: list[str] | None = None) -> int:
         if args[0] in ("-V", "--version"):
             print(f"llome {__version__}")
             return 0
-        if args[0] not in STAGES:
-            raise ConfigError(f"there is no stage {args[0]!r}{_nearest(args[0], STAGES)}; `llome --help` lists them")
-        name = f"llome {args[0]}"
-        return run_stage(args[0], args[1:])
+        stage, rest = _stage(args)
+        if stage in _groups():
+            print(_overview(stage))
+            return 0
+        if stage not in STAGES:
+            raise ConfigError(f"there is no stage {stage!r}{_nearest(stage, STAGES)}; `llome --help` lists them")
+        name = f"llome {stage}"
+        return run_stage(stage, rest)
     except LlomeError as err:
         if debug:
             traceback.print_exc()
@@ -111,9 +120,24 @@ def stage_parser(stage: str) -> ArgumentParser:
     return _parser(stage, _function(stage))
 
 
-def _overview() -> str:
-    width = max(map(len, STAGES))
-    lines = [f"  {name:<{width}}  {text}" for name, (_, _, text) in STAGES.items()]
+def _groups() -> set[str]:
+    """First words of stages that have two."""
+    return {name.split()[0] for name in STAGES if " " in name}
+
+
+def _stage(args: list[str]) -> tuple[str, list[str]]:
+    """The stage that a line names, of one word or two, and the rest; the first word alone where no other follows."""
+    words = 2 if args[0] in _groups() and len(args) > 1 and not args[1].startswith("-") else 1
+    return " ".join(args[:words]), args[words:]
+
+
+def _overview(group: str | None = None) -> str:
+    shown = {name: text for name, (_, _, text) in STAGES.items() if group is None or name.startswith(f"{group} ")}
+    width = max(map(len, shown))
+    lines = [f"  {name:<{width}}  {text}" for name, text in shown.items()]
+    if group is not None:
+        usage = f"usage: llome {group} ... [--config YAML] [--option value ...] [--debug]"
+        return "\n".join([usage, "", *lines, "", f"llome {next(iter(shown))} --help lists its options."])
     return "\n".join(
         [
             "usage: llome STAGE [--config YAML] [--option value ...] [--debug]",
@@ -155,7 +179,7 @@ def _record(stage: str, out: list[str]) -> None:
     from llome.machine import record
 
     if out and Path(out[-1]).exists() and os.environ.get("LOCAL_RANK", "0") == "0":
-        record(stage, Path(out[-1]))
+        record(stage.replace(" ", "_"), Path(out[-1]))
 
 
 def _follow(workflow: str | None) -> None:

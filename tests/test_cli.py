@@ -171,6 +171,21 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in out
 
 
+def test_stages_of_two_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(cli.STAGES, "many demo", cli.STAGES["demo"])
+    for args in (["many"], ["many", "--help"]):
+        code, out, err = run(capsys, *args)
+        assert (code, err) == (0, "")
+        assert "\n  many demo  do what a stage does" in out
+        assert "\n  train " not in out
+    code, out, _ = run(capsys, "many", "demo", "--help")
+    assert code == 0
+    assert "usage: llome many demo [--config" in out
+    code, _, err = run(capsys, "many", "dem", "--k", "3")
+    assert code == 2
+    assert err == "llome: error: there is no stage 'many dem', did you mean 'many demo'?; `llome --help` lists them\n"
+
+
 def seconds(*args: str) -> float:
     start = time.perf_counter()
     done = subprocess.run([LLOME, *args], capture_output=True, text=True)
@@ -179,7 +194,7 @@ def seconds(*args: str) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize("args", [["--help"], *([name, "--help"] for name in cli.STAGES)], ids=lambda a: a[0])
+@pytest.mark.parametrize("args", [["--help"], *([*name.split(), "--help"] for name in cli.STAGES)], ids="-".join)
 def test_help_answers_within_a_second(args: list[str]) -> None:
     assert any(seconds(*args) < 1.0 for _ in range(10))  # another test may have the processor
 

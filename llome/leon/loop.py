@@ -137,7 +137,7 @@ class _Loop:
         predicted = self._predicted(designs)
         good = np.isfinite(predicted)
         if not good.all():
-            notes.append(f"{int((~good).sum())} designs have no finite prediction and are left out")
+            notes.append(f"left out: {int((~good).sum())} designs without a finite prediction")
         designs = [design for design, kept in zip(designs, good, strict=True) if kept]
         self._empty = 0 if designs else self._empty + 1
         distance, certainty = None, Certainty(1.0, 0, "nothing was proposed")
@@ -191,7 +191,8 @@ class _Loop:
             self._tokens_in += answer.tokens_in
             self._tokens_out += answer.tokens_out
             designs, faults = read_designs(answer.text, self._space)
-            notes += faults[:_TOLD] + ([f"and {len(faults) - _TOLD} faults more"] if len(faults) > _TOLD else [])
+            notes += [f"answer: {fault}" for fault in faults[:_TOLD]]
+            notes += [f"answer: and {len(faults) - _TOLD} faults more"] if len(faults) > _TOLD else []
             if designs:
                 return designs[:wanted], attempt
         return [], self._settings.reasks + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -80,7 +81,7 @@ def synthesise(
         "author": author.name,
         "most": most_calls,
     }
-    text, used, spent = "", 0, [0, 0]
+    text, used, tokens_in, tokens_out = "", 0, 0, 0
     number = 0
     with Calls(journal, key | {"random_seed": random_seed}) as calls:
         for number in range(1, most_calls + 1):
@@ -88,9 +89,13 @@ def synthesise(
             if last and number > 1:
                 messages.append({"role": "user", "content": _LAST_WORD})
             tools = [] if last else knowledge.tools()
-            question = {"messages": messages, "tools": tools, "seed": derive_seed(random_seed, "knowledge", number)}
-            said = calls.ask(question, lambda q=question: author.converse(**q))
-            spent = [spent[0] + said["tokens_in"], spent[1] + said["tokens_out"]]
+            question: dict[str, Any] = {
+                "messages": messages,
+                "tools": tools,
+                "seed": derive_seed(random_seed, "knowledge", number),
+            }
+            said = calls.ask(question, partial(author.converse, **question))
+            tokens_in, tokens_out = tokens_in + said["tokens_in"], tokens_out + said["tokens_out"]
             if last or not said["tool_calls"]:
                 text = said["content"].strip()
                 break
@@ -105,12 +110,13 @@ def synthesise(
                 used += few
                 messages.append({"role": "tool", "tool_call_id": call["id"], "content": found})
     if text:
-        return Statement(text, number, used, *spent)
+        return Statement(text, number, used, tokens_in, tokens_out)
     return Statement(
         knowledge.as_text(characters),
         number,
         used,
-        *spent,
+        tokens_in,
+        tokens_out,
         "the model wrote no statement; it gets the files as they are",
     )
 

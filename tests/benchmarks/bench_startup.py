@@ -98,7 +98,7 @@ def bench_help_of_every_stage(measure: Measure) -> None:
     stages = STAGES if size.name == "full" else ["refine"]
 
     def ask(stage: str) -> list[float]:
-        return repeat(lambda: run(measure, "llome.cli", stage, "--help"), min(3, size.rounds))
+        return repeat(lambda: run(measure, "llome.cli", *stage.split(), "--help"), min(3, size.rounds))
 
     def run_all() -> dict[str, list[float]]:
         return {stage: ask(stage) for stage in stages}

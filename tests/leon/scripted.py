@@ -49,7 +49,9 @@ class Scripted:
             if hasattr(field, "low"):
                 centre = (field.low + field.high) / 2 if best is None else best[field.name]
                 value = centre + 0.2 * (field.high - field.low) * rng.normal()
-                design[field.name] = round(float(np.clip(value, field.low, field.high)), 4)
+                value = float(np.clip(value, field.low, field.high))
+                step = field.step or 0.0001
+                design[field.name] = round(field.low + step * int((value - field.low) / step), 9)
             elif hasattr(field, "options"):
                 design[field.name] = field.options[rng.integers(len(field.options))]
             else:

@@ -151,7 +151,7 @@ def test_malformed_answers_are_asked_for_again_with_what_was_wrong() -> None:
     assert [tuple(r.faults) for r in proposer.requests[:2]] == [(), ("it holds no complete JSON list of objects",)]
     assert len(proposer.requests[2].faults) == 3
     assert "design 1: x is 2; it must be a number from 0 to 1" in proposer.requests[2].messages()[1]["content"]
-    assert "and 2 faults more" in outcome.batches[0].notes
+    assert "answer: and 2 faults more" in outcome.batches[0].notes
 
 
 def test_a_proposer_of_nothing_usable_ends_the_loop() -> None:
@@ -205,7 +205,7 @@ def test_what_cannot_be_predicted_is_left_out() -> None:
 
     outcome = run(predict=predict)
     assert (outcome.queries, len(outcome.history)) == (96, 72)
-    assert "4 designs have no finite prediction and are left out" in outcome.batches[0].notes
+    assert "left out: 4 designs without a finite prediction" in outcome.batches[0].notes
     with pytest.raises(ConfigError, match=r"a surrogate gave \(2,\) for 16 designs"):
         run(predict=lambda designs: np.zeros(2))
 

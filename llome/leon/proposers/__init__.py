@@ -17,6 +17,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "python": ("llome.leon.proposers.python", "load"),
 }
 """Module and constructor of each kind of proposer."""
+_PATIENCE = ("key", "timeout", "retries", "backoff", "longest_wait", "per_minute", "device")
+"""Settings that change no answer: a run may go on with others."""
 
 
 def make_proposer(settings: Mapping[str, Any], where: str = "the proposer") -> Proposer:
@@ -40,3 +42,8 @@ def make_proposer(settings: Mapping[str, Any], where: str = "the proposer") -> P
             raise ConfigError(f"{where}: the key {key!r} is missing; a proposer of this kind has {', '.join(known)}")
     proposer: Proposer = make(**arguments)
     return proposer
+
+
+def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that answers depend on."""
+    return {key: value for key, value in settings.items() if key not in _PATIENCE}
