@@ -36,6 +36,15 @@ class Counts:
         return self.asked - self.answered - self.failed
 
 
+def lost_calls(folder: Path) -> int:
+    """Calls that processes died in, by all journals of a folder: a server may have been paid for them, and was asked again."""
+    lost = 0
+    for path in sorted(folder.glob("*.jsonl")):
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()[1:]]
+        lost += sum(1 if "question" in line else -1 for line in lines)
+    return lost
+
+
 class Calls:
     """The calls of one run, in their order; use it as a context manager."""
 

@@ -70,15 +70,8 @@ def optimise(
     """
     if source.ndim != 2 or source.shape[1] != space.dimensions:
         raise ConfigError(f"known designs have shape {source.shape}; this space encodes (N, {space.dimensions})")
-    key = {
-        "task": task,
-        "space": space.describe(),
-        "context": dict(context),
-        "knowledge": knowledge,
-        "proposer": proposer.name,
-        "settings": asdict(settings) | {"budget": None, "calls": None},  # a run may go on with more
-        "random_seed": random_seed,
-    }
+    # What else an answer depends on is in its question, so a run with other settings goes on from what it asks alike.
+    key = {"proposer": proposer.name, "random_seed": random_seed}
     with Calls(journal, key) as calls:
         loop = _Loop(space, predict, source, settings, random_seed)
 

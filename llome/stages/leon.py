@@ -62,6 +62,7 @@ def run(
     with exclusive(out):
         from tqdm import tqdm
 
+        from llome.leon.journal import lost_calls
         from llome.leon.loop import optimise
         from llome.leon.proposers import identity, make_proposer
         from llome.leon.statement import Statement
@@ -102,6 +103,8 @@ def run(
                 found.append(read_json(file))
         facts = {"surrogate": foresight.surrogate.facts, "proposer": author.name, "knowledge": asdict(known)}
         _write(out, space.names, contexts.shown, found, judge, price, facts)
+        if lost := lost_calls(out / "calls"):
+            print(f"{lost} calls more were lost in runs that were stopped, and made again")
 
 
 def _prices(given: dict[str, Any] | None) -> tuple[float, float] | None:

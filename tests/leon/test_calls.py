@@ -16,7 +16,7 @@ import pytest
 from scripted import Scripted, asked
 
 from llome.errors import LlomeError, ProposerError, TableError
-from llome.leon.journal import Calls, Counts
+from llome.leon.journal import Calls, Counts, lost_calls
 from llome.leon.loop import optimise
 from llome.leon.settings import LeonSettings
 from llome.leon.space import Space
@@ -92,6 +92,7 @@ def test_errors_are_noted_and_lost_calls_counted(tmp_path: Path) -> None:
         assert calls.counts.lost == 1
         calls.ask("one?", say("1"))
         assert calls.counts == Counts(3, 1, 1)
+    assert lost_calls(tmp_path) == 1
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -192,5 +193,6 @@ def test_a_loop_that_is_killed_ends_in_the_same_bytes(tmp_path: Path) -> None:
     assert answers == list(range(len(once)))  # each answered once
     lost = len(questions) - len(answers)
     assert 0 < lost <= killed
+    assert lost == lost_calls(broken)
     assert len(made) - len(once) <= lost  # what was asked twice was lost with its process, and nothing else
     assert "nonsense" in (broken / "calls.jsonl").read_text()
