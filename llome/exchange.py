@@ -21,7 +21,7 @@ from llome.domain import PAD, Domain
 from llome.errors import ConfigError, TableError
 from llome.provenance import replacing
 
-FORMATS = (".csv", ".parquet", ".fasta", ".fa")
+FORMATS = (".csv", ".parquet", ".pq", ".fasta", ".fa")
 _YES, _NO = ("yes", "y", "true", "t", "1", "1.0"), ("no", "n", "false", "f", "0", "0.0")
 _SHOWN = 8
 
@@ -47,6 +47,38 @@ class Faults:
             )
 
 
+def read_table(path: str | Path, *, columns: Sequence[str] | None = None, numbers: Sequence[str] = ()) -> pa.Table:
+    """A CSV or Parquet file.
+
+    Args:
+        path: ends in .parquet or .pq; anything else is CSV with a header.
+        columns: those to read of a Parquet file, as far as it has them; None: all.
+        numbers: columns of a CSV whose type is told from what they hold; all others are text, an empty field an empty text.
+
+    Raises:
+        TableError: it does not exist, or is none.
+    """
+    try:
+        if is_parquet(path):
+            names = pq.read_schema(path).names
+            return pq.read_table(path, columns=None if columns is None else [c for c in columns if c in names] or None)
+        with pacsv.open_csv(path) as file:
+            names = file.schema.names
+        text = dict.fromkeys((name for name in names if name not in numbers), pa.string())
+        return pacsv.read_csv(path, convert_options=pacsv.ConvertOptions(column_types=text, strings_can_be_null=False))
+    except FileNotFoundError as err:
+        raise TableError(f"{path} does not exist; name the file of your sequences") from err
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
+        raise TableError(
+            f"{path} cannot be read ({' '.join(str(err).split())}); give a CSV with a header, or a Parquet file"
+        ) from err
+
+
+def is_parquet(path: str | Path) -> bool:
+    """Whether a file's name says that it is Parquet."""
+    return Path(path).suffix.lower() in (".parquet", ".pq")
+
+
 def read_columns(path: str | Path, columns: Sequence[str]) -> tuple[list[int], list[list[str]]]:
     """Line numbers and the texts of the named columns of a CSV, Parquet or FASTA file.
 
@@ -56,24 +88,18 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> tuple[list[int], l
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise ConfigError(f"{path}: a file of sequences ends in {', '.join(FORMATS)}; rename or convert it")
-    try:
-        if suffix in (".fasta", ".fa"):
+    if suffix in (".fasta", ".fa"):
+        try:
             lines, table = _read_fasta(path)
-        elif suffix == ".csv":
-            with pacsv.open_csv(path) as file:
-                names = file.schema.names
-            options = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-            read = pacsv.read_csv(path, convert_options=options)
-            table = {name: read[name].to_pylist() for name in names}
-            lines = list(range(2, read.num_rows + 2))
-        else:
-            read = pq.read_table(path)
-            table = {name: read[name].to_pylist() for name in read.column_names}
-            lines = list(range(1, read.num_rows + 1))
-    except FileNotFoundError as err:
-        raise TableError(f"{path} does not exist; name the file of your sequences") from err
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
-        raise TableError(f"{path} cannot be read ({' '.join(str(err).split())}); mend or convert it") from err
+        except FileNotFoundError as err:
+            raise TableError(f"{path} does not exist; name the file of your sequences") from err
+        except (OSError, UnicodeDecodeError) as err:
+            raise TableError(f"{path} cannot be read ({' '.join(str(err).split())}); mend or convert it") from err
+    else:
+        read = read_table(path)
+        table = {name: read[name].to_pylist() for name in read.column_names}
+        first = 1 if is_parquet(path) else 2
+        lines = list(range(first, first + read.num_rows))
     for name in columns:
         if name not in table:
             raise TableError(
@@ -178,7 +204,7 @@ def write_rows(path: str | Path, columns: Mapping[str, Sequence[object]]) -> Non
     with replacing(path) as temporary:
         if suffix == ".csv":
             pacsv.write_csv(table, temporary, pacsv.WriteOptions(quoting_style="needed"))
-        elif suffix == ".parquet":
+        elif is_parquet(path):
             pq.write_table(table, temporary, compression="zstd")
         else:
             temporary.write_text("".join(_fasta(columns)))

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from llome.domain import PAD
 from llome.errors import ConfigError, LlomeError, OracleError
-from llome.exchange import read_flag
+from llome.exchange import is_parquet, read_flag, read_table
 from llome.provenance import hash_file
 from llome.scoring.oracle import check_sequences
 from llome.scoring.problem import Posed, Problem
@@ -134,18 +134,15 @@ class Landscape(Posed):
         return keys, scores
 
     def _line(self, row: int) -> str:
-        return f"row {row}" if self._parquet else f"line {row + 2}"
-
-    @property
-    def _parquet(self) -> bool:
-        return Path(self.path).suffix.lower() in (".parquet", ".pq")
+        return f"row {row}" if is_parquet(self.path) else f"line {row + 2}"
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
         """(N, L) sequences and (N,) scores, higher is better, -inf infeasible, in the order of the file."""
         self._content()
-        table = self._read()
-        for column in filter(None, (self.sequence_column, self.score_column, self.feasible_column)):
+        columns = [c for c in (self.sequence_column, self.score_column, self.feasible_column) if c is not None]
+        table = read_table(self.path, columns=columns, numbers=[self.score_column])
+        for column in columns:
             if column not in table.column_names:
                 raise ConfigError(f"{self.path} has no column {column!r}; it has {', '.join(table.column_names)}")
         if not table.num_rows:
@@ -174,25 +171,6 @@ class Landscape(Posed):
                 " (leave out what was not measured; what is infeasible has no in feasible_column)"
             )
         return sequences, np.where(feasible, scores, -np.inf)
-
-    def _read(self) -> pa.Table:
-        """The columns that matter."""
-        import pyarrow.csv as csv
-        import pyarrow.parquet as pq
-
-        columns = [c for c in (self.sequence_column, self.score_column, self.feasible_column) if c is not None]
-        try:
-            if self._parquet:
-                names = pq.read_schema(self.path).names
-                return pq.read_table(self.path, columns=[c for c in columns if c in names] or None)
-            text = dict.fromkeys({self.sequence_column, self.feasible_column} - {None}, pa.string())
-            options = csv.ConvertOptions(column_types=text, strings_can_be_null=False)
-            return csv.read_csv(self.path, convert_options=options)
-        except (pa.ArrowException, OSError) as err:
-            reason = " ".join(str(err).split())
-            raise ConfigError(
-                f"cannot read {self.path} ({reason}); give a CSV or a Parquet file with a header"
-            ) from err
 
     def _encode(self, texts: pa.Array) -> np.ndarray:
         """(N, L) int16; letters of one character all at once."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from llome.errors import ConfigError, OracleError
+from llome.errors import ConfigError, LlomeError, OracleError
 from llome.scoring import Budget, load_oracle, make_oracle, save_oracle
 
 DNA = "ACGT"
@@ -107,7 +107,7 @@ def test_a_table_that_changed_is_refused_and_one_that_is_gone():
         ("sequence,score\nAAAA,1\nCCCC,\n", {}, "line 3: score is None; scores are finite"),
         ("sequence,score\nAAAA,1\n", {"score_column": "dG"}, "has no column 'dG'; it has sequence, score"),
         ("sequence,score\n", {}, "has no row"),
-        ("sequence,score\nAAAA,1,2\n", {}, r"cannot read mine\.csv"),
+        ("sequence,score\nAAAA,1,2\n", {}, r"mine\.csv cannot be read"),
         (
             "sequence,score,ok\nAAAA,1,yes\nCCCC,1,perhaps\n",
             {"feasible_column": "ok"},
@@ -120,5 +120,5 @@ def test_a_table_that_changed_is_refused_and_one_that_is_gone():
     ],
 )
 def test_a_table_that_is_wrong(content, settings, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises(LlomeError, match=words):
         table(content, **settings)(rows(["AAAA"]))
