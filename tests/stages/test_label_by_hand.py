@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -270,3 +273,57 @@ def test_nobody_measures_for_the_genetic_algorithm_or_in_parts(capsys):
     assert "leave --shard out" in said(capsys)[0]
     assert label("--round_budget", "5") == 2
     assert "round_budget is 5, and the 6 candidates of selected.parquet take 6 calls" in said(capsys)[0]
+
+
+DYING = """
+import os, signal, sys
+from llome.cli import main
+left = int(sys.argv[1])
+def dying(name):
+    call = getattr(os, name)
+    def counted(*args, **kwargs):
+        global left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **kwargs)
+    setattr(os, name, counted)
+for name in ("fsync", "replace", "rename", "unlink"):
+    dying(name)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_each_write_no_measurement_is_lost_and_none_asked_for_again():
+    """Three partial plates. Each run of the stage is killed at its first write, its second, and so on until it gets through.
+
+    Nobody is asked again for what was measured, whatever was on the disk when the stage died.
+    """
+    problem()
+    files = ["--oracle", "oracle.json", "--selected", "selected.parquet", "--parent", "seed.parquet"]
+    line = ["label", *files, "--history", "sft1", "--out", "sft1/labeled.parquet"]
+    scores = dict(zip(TEXTS, ["0.1", "0.2", "broken", "0.4", "0.5", "0.6"], strict=True))
+    kills, measured, ended = 0, set[str](), -9
+    for plate in range(4):
+        for writes in range(100):
+            run = subprocess.run(
+                [sys.executable, "-c", DYING, str(writes), *line], capture_output=True, env=os.environ, check=False
+            )
+            ended = run.returncode
+            if ended != -9:
+                break
+            kills += 1
+        assert ended == (0 if plate == 3 else 3), run.stderr
+        if ended == 3:
+            open_ = {row["sequence"] for row in asked()}
+            assert open_ == set(TEXTS) - measured
+            now = sorted(open_)[:2]
+            fill({text: scores[text] for text in now})
+            measured |= set(now)
+    assert kills > 10  # as many as there are writes
+    table = result()
+    found = dict(zip(load_oracle("oracle.json").domain.alphabet.decode(table.sequence), table.score, strict=True))
+    assert found == {text: float(score) for text, score in scores.items() if score != "broken"}
+    assert table.failed.message.tolist() == ["broken"]
+    assert table.meta.spent == FIRST + 6
