@@ -252,5 +252,5 @@ class _Loop:
             proposal.source, proposal.worth = c, value
 
     def _best(self) -> Proposal | None:
-        """The best by its score, of equal ones by its worth, then the first."""
-        return max(self.history, key=lambda p: (p.score, p.worth), default=None)
+        """The best by its worth, the first of equal ones: the likeliest of Lemma 4.3 whatever mu is, which is no merit."""
+        return max(self.history, key=lambda p: p.worth, default=None)

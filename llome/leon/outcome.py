@@ -49,7 +49,7 @@ class Batch:
     """As it was estimated."""
     classes: int
     best: float | None
-    """Best score of all so far."""
+    """Score of the best so far."""
     notes: Sequence[str] = ()
     """What was done in place of what could not be done; the first faults of answers."""
 
@@ -59,7 +59,7 @@ class Outcome:
     """Of one context."""
 
     best: Proposal | None
-    """The best by its score; None where nothing usable was proposed."""
+    """The best by its worth; None where nothing usable was proposed."""
     history: Sequence[Proposal]
     batches: Sequence[Batch]
     queries: int

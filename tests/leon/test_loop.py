@@ -74,7 +74,8 @@ def test_scores_are_made_of_their_parts() -> None:
         assert proposal.score == proposal.mu * proposal.worth
         assert proposal.mu == max(outcome.batches[proposal.batch].mu, 0.1)
     assert outcome.best is not None
-    assert outcome.best.score == max(p.score for p in outcome.history) == outcome.batches[-1].best
+    assert outcome.best.worth == max(p.worth for p in outcome.history)
+    assert outcome.best.score == outcome.batches[-1].best
 
 
 def test_sure_batches_count_more() -> None:
@@ -85,7 +86,7 @@ def test_sure_batches_count_more() -> None:
     outcome = run(replace(QUICK, critic=False, batch=10, budget=20), Scripted(answers=answers))
     assert [b.mu for b in outcome.batches] == [pytest.approx(np.log(9) / 0.8), 0]
     assert outcome.best is not None
-    assert outcome.best.design == sure[0]
+    assert outcome.best.design == unsure[0]  # worth more, though its batch was not sure of it
     assert {p.mu for p in outcome.history[10:]} == {0.1}
     assert outcome.history[10].score == pytest.approx(0.1 * 0.4)
 

@@ -65,7 +65,7 @@ def test_the_task_that_ships(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert len(history) == 192
     for row in table:
         own = [p for p in history if p["context"] == row["context"]]
-        best = max(own, key=lambda p: p["score"])
+        best = max(own, key=lambda p: p["worth"])
         assert float(row["score"]) == pytest.approx(best["score"])
         assert [float(row["temperature"]), float(row["ph"]), row["salt"]] == list(best["design"].values())
         assert (row["queries"], row["calls"], row["stopped"]) == ("32", "4", "the budget of queries is spent")
