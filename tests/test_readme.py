@@ -114,5 +114,5 @@ def test_the_commands_run(root, clone):
             command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    for name in ("by-hand/sft1/labeled.parquet", "tiny/report/report.html"):
+    for name in ("by-hand/sft1/labeled.parquet", "tiny/report/report.html", "enzyme/designs.csv"):
         assert (clone / "results" / name).is_file()
