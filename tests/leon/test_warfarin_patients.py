@@ -11,7 +11,8 @@ import pytest
 
 import llome.leon
 from llome.errors import ConfigError, OracleError
-from llome.leon.warfarin.clinical import HIGHEST, LOWEST, clinical_dose, given_doses
+from llome.leon.warfarin import HIGHEST, LOWEST
+from llome.leon.warfarin.clinical import clinical_dose, given_doses
 from llome.leon.warfarin.features import DOSE, NAMES, Features
 from llome.leon.warfarin.patients import (
     ANCESTRIES,
@@ -130,8 +131,8 @@ def test_the_surrogate_is_shown_no_genotype_and_no_formula() -> None:
     doses = np.linspace(1, 9, len(records))
     inputs = features.inputs(doses, records)
     assert inputs.shape == (300, len(NAMES))
-    np.testing.assert_allclose(inputs[:, DOSE], (doses - 5) / 2)
-    np.testing.assert_allclose(inputs[:, 1:].mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_array_equal(inputs[:, DOSE], doses)
+    np.testing.assert_array_equal(inputs[:, NAMES.index("asian")], records.ancestry == "asian")
     other = replace(records, vkorc1=np.full(300, "A/A"), cyp2c9=np.full(300, "*3/*3"))
     np.testing.assert_array_equal(features.inputs(doses, other), inputs)
     assert np.isfinite(

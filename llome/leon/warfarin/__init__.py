@@ -8,3 +8,5 @@ drawn from: that is in llome.scoring.warfarin, which nothing below llome.leon ma
 
 NOTICE = "Research software, not medical advice: synthetic patients, doses that nobody should take."
 """Said by every output of this task."""
+LOWEST, HIGHEST = 0.5, 15.0
+"""Bounds of a dose, mg a day: the design space."""

@@ -11,11 +11,10 @@ import numpy as np
 
 from llome.draws import row_keys, uniforms
 from llome.errors import ConfigError
+from llome.leon.warfarin import HIGHEST, LOWEST
 from llome.leon.warfarin.patients import ANCESTRIES, Patients
 from llome.provenance import derive_seed
 
-LOWEST, HIGHEST = 0.5, 15.0
-"""Bounds of a dose, mg a day: the design space."""
 SPREAD = 0.3
 """Standard deviation of the logarithm of doses given, around the algorithm's."""
 

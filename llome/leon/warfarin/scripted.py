@@ -53,7 +53,7 @@ class ScriptedProposer:
     @property
     def name(self) -> str:
         """What facts and figures call it."""
-        return "scripted (no language model)"
+        return "scripted, no language model"
 
     def propose(self, request: Request) -> Answer:
         """An answer to the request, keyed by its seed, its context and its faults. Raises ConfigError where a design is no dose."""

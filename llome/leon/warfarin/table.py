@@ -90,8 +90,8 @@ def table_csv(rows: Sequence[Row], about: str) -> str:
             "rmse_se",
             "mean_rank",
             "mean_rank_se",
-            "squared_error_less_leon",
-            "squared_error_less_leon_se",
+            "squared_error_less_last",
+            "squared_error_less_last_se",
             "surrogate_queries_per_patient",
         ]
     )
