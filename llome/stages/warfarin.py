@@ -8,6 +8,7 @@ which cannot import it. Research software, not medical advice.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,8 @@ def warfarin(
     out: Path,
     patients: int = 100,
     source_patients: int = 2000,
-    queries: int = 512,
-    bo_queries: int = 48,
+    queries: int = 256,
+    bo_queries: int = 32,
     random_seed: int = 0,
     methods: list[str] | None = None,
     knowledge: Path | None = None,
@@ -44,10 +45,10 @@ def warfarin(
     Research software, not medical advice. Where a run is stopped, the same command goes on with the next patient.
 
     Args:
-        out: folder to write: source.csv, patients.csv, doses/METHOD.jsonl, table.csv, table.svg, facts.json.
+        out: folder to write: source.csv, patients.csv, doses/METHOD.jsonl, table.csv, table.svg, table.json.
         patients: test patients, of the shifted population.
         source_patients: patients that the surrogate is fitted to, of the source population.
-        queries: surrogate queries of a patient and method; the paper has 2,048, which takes four times as long.
+        queries: surrogate queries of a patient and method; the paper has 2,048, which takes some ten times as long.
         bo_queries: those of Bayesian optimisation, whose time grows with their cube.
         random_seed: of the patients, the surrogate and every method.
         methods: those to run, of clinical, label, ascent, bo, opro, leon_without_critic, leon_without_certainty, leon; null: all.
@@ -173,7 +174,7 @@ def _solve(method: str, bench: Bench, cohort: _Cohort, out: Path, key: dict[str,
     rows = range(len(cohort.records))
     with Calls(out / "doses" / f"{method}.jsonl", {**key, "method": method, "notice": NOTICE}) as solved:
         bar = tqdm(rows, desc=TITLES[method], unit="patient", mininterval=1, disable=None, leave=False)
-        return [solved.ask({"patient": row}, lambda row=row: bench.solve(method, row, None)) for row in bar]
+        return [solved.ask({"patient": row}, partial(bench.solve, method, row, None)) for row in bar]
 
 
 def _judge(
@@ -206,7 +207,7 @@ def _judge(
     caption = f"{NOTICE} {' '.join(about.split())} Bars: two standard errors over patients."
     _write(out / "table.svg", draw_dosing(rows, caption, paper="white"))
     write_json(
-        out / "facts.json",
+        out / "table.json",
         {
             "notice": NOTICE,
             **key,

@@ -55,7 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_writes_a_table_a_figure_and_facts_that_agree(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = list(csv.DictReader(line for line in (whole / "table.csv").read_text().splitlines() if line[0] != "#"))
-    facts = json.loads((whole / "facts.json").read_text())
+    facts = json.loads((whole / "table.json").read_text())
     assert [row["method"].split(" (")[0] for row in rows] == [TITLES[name] for name in WITHOUT_BOTORCH]
     assert all(
         ("no language model" in row["method"]) == (name in PROMPTED)
@@ -81,7 +81,7 @@ def test_every_output_says_that_it_is_no_advice(whole: Path, capsys: pytest.Capt
         assert (whole / name).read_text().startswith(f"# {NOTICE}\n")
     assert "Research software, not medical advice" in (whole / "table.svg").read_text()
     assert "no language model" in (whole / "table.svg").read_text()
-    assert json.loads((whole / "facts.json").read_text())["notice"] == NOTICE
+    assert json.loads((whole / "table.json").read_text())["notice"] == NOTICE
     assert "not medical advice" in (stage.__doc__ or "")
     assert "not medical advice" in (stage.warfarin.__doc__ or "")
 
@@ -126,7 +126,7 @@ def test_a_stopped_run_goes_on_and_solves_nobody_twice(
     monkeypatch.setattr(Bench, "solve", stopping(10**6))
     run(tmp_path)
     assert len(solved) == len(set(solved)) == 3 * (len(WITHOUT_BOTORCH) - 1)
-    for name in ("table.csv", "table.svg", "facts.json", "source.csv", "patients.csv"):
+    for name in ("table.csv", "table.svg", "table.json", "source.csv", "patients.csv"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -144,20 +144,20 @@ def test_another_ground_truth_changes_the_table_and_no_dose(
     run(tmp_path)
     assert asked == [len(WITHOUT_BOTORCH) - 1]
     one, two = contents(whole), contents(tmp_path)
-    assert {name for name in one if one[name] != two[name]} == {"table.csv", "table.svg", "facts.json"}
+    assert {name for name in one if one[name] != two[name]} == {"table.csv", "table.svg", "table.json"}
 
 
 def test_other_settings_begin_anew(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path, methods=["label", "opro"])
     run(tmp_path, methods=["label", "opro"], queries=16)
     assert "settings have changed" in capsys.readouterr().err
-    assert json.loads((tmp_path / "facts.json").read_text())["methods"]["opro"]["queries"] == 16
+    assert json.loads((tmp_path / "table.json").read_text())["methods"]["opro"]["queries"] == 16
 
 
 def test_bayesian_optimisation_has_a_row_where_it_is_installed(tmp_path: Path) -> None:
     pytest.importorskip("botorch", reason="BoTorch is not installed: pip install 'llome[bo]'", exc_type=ImportError)
     run(tmp_path, methods=["bo"], bo_queries=16, patients=2)
-    facts = json.loads((tmp_path / "facts.json").read_text())
+    facts = json.loads((tmp_path / "table.json").read_text())
     assert facts["methods"]["bo"]["queries"] == 16
 
 

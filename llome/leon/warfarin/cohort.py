@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def patients_csv(records: Patients) -> str:
     return _csv([{"patient": row, **records.described(row)} for row in range(len(records))])
 
 
-def _csv(rows: list[Mapping[str, object]]) -> str:
+def _csv(rows: Sequence[Mapping[str, object]]) -> str:
     text = io.StringIO()
     text.write(f"# {NOTICE}\n")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
