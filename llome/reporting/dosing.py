@@ -23,7 +23,7 @@ def draw_dosing(rows: Sequence[Row], caption: str, *, paper: str = "none") -> st
 
     places = range(len(rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 1.5 + 0.34 * len(rows)), layout="constrained", facecolor=paper)
+        figure = Figure(figsize=(7.6, 1.4 + 0.38 * len(rows)), layout="constrained", facecolor=paper)
         left, right = figure.subplots(1, 2, sharey=True)
         for axes, name, values, errors in (
             (left, "RMSE, mg a day", [r.rmse for r in rows], [2 * r.rmse_error for r in rows]),
@@ -49,10 +49,10 @@ def draw_dosing(rows: Sequence[Row], caption: str, *, paper: str = "none") -> st
                 )
         left.set_xlim(left=0)
         right.set_xlim(left=1)
-        left.set_yticks(places, [r.method for r in rows])
+        left.set_yticks(places, [r.method.replace(" (", "\n(") for r in rows])
         left.set_ylim(len(rows) - 0.5, -0.5)
         left.tick_params(axis="y", labelcolor=INK)
-        figure.supxlabel(fill(caption, 112), fontsize=7.5, color=FAINT)
+        figure.supxlabel(fill(caption, 130), fontsize=7.5, color=FAINT)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     return text.getvalue()

@@ -34,29 +34,33 @@ def warfarin(
     patients: int = 100,
     source_patients: int = 2000,
     queries: int = 256,
-    bo_queries: int = 32,
+    bo_queries: int = 24,
     random_seed: int = 0,
     methods: list[str] | None = None,
+    proposer: dict[str, Any] | None = None,
     knowledge: Path | None = None,
     settings: dict[str, Any] | None = None,
 ) -> None:
     """Look for a daily dose of warfarin for synthetic patients, and say how far each method ends from the best one.
 
-    Research software, not medical advice. Where a run is stopped, the same command goes on with the next patient.
+    Research software, not medical advice. Where a run is stopped, the same command goes on with the next patient; where proposers
+    cost something, with the next call.
 
     Args:
-        out: folder to write: source.csv, patients.csv, doses/METHOD.jsonl, table.csv, table.svg, table.json.
+        out: folder to write: source.csv, patients.csv, doses/METHOD.jsonl (calls/ of a server's), table.csv, table.svg, table.json.
         patients: test patients, of the shifted population.
         source_patients: patients that the surrogate is fitted to, of the source population.
         queries: surrogate queries of a patient and method; the paper has 2,048, which takes some ten times as long.
         bo_queries: those of Bayesian optimisation, whose time grows with their cube.
         random_seed: of the patients, the surrogate and every method.
         methods: those to run, of clinical, label, ascent, bo, opro, leon_without_critic, leon_without_certainty, leon; null: all.
+        proposer: who proposes doses, as in `llome leon run`; null: a script that stands in for a language model.
         knowledge: file with what proposers know beforehand; null: the dose table by genotype that ships.
         settings: of the loop of LEON, other than its budget, critic and certainty.
 
     Raises:
         ConfigError: an impossible setting, an unknown method, or BoTorch missing.
+        ProposerError: a proposer that answers no more; what it answered is kept.
     """
     for name, value, least in (
         ("patients", patients, 2),
@@ -84,7 +88,7 @@ def warfarin(
         cohort = _draw(patients, source_patients, random_seed)
         _write(out / "source.csv", source_csv(cohort.source, cohort.given, cohort.outcomes))
         _write(out / "patients.csv", patients_csv(cohort.records))
-        bench = _bench(cohort, queries, bo_queries, random_seed, knowledge, settings or {})
+        bench = _bench(cohort, queries, bo_queries, random_seed, proposer, knowledge, settings or {})
         key = {
             "patients": patients,
             "source_patients": source_patients,
@@ -123,11 +127,18 @@ def _draw(patients: int, source_patients: int, random_seed: int) -> _Cohort:
 
 
 def _bench(
-    cohort: _Cohort, queries: int, bo_queries: int, random_seed: int, knowledge: Path | None, settings: dict[str, Any]
+    cohort: _Cohort,
+    queries: int,
+    bo_queries: int,
+    random_seed: int,
+    proposer: dict[str, Any] | None,
+    knowledge: Path | None,
+    settings: dict[str, Any],
 ) -> Bench:
     """The surrogate, fitted to the source population, and what else the methods work with."""
     import torch
 
+    from llome.leon.proposers import make_proposer
     from llome.leon.settings import LeonSettings
     from llome.leon.surrogate import SurrogateSettings, fit_vectors
     from llome.leon.warfarin import methods
@@ -155,7 +166,7 @@ def _bench(
         features=features,
         records=cohort.records,
         given=cohort.given,
-        proposer=ScriptedProposer(),
+        proposer=ScriptedProposer() if proposer is None else make_proposer(proposer),
         knowledge=said,
         leon=LeonSettings.of({**settings, "budget": queries}),
         bo_queries=bo_queries,
@@ -166,15 +177,17 @@ def _bench(
 def _solve(method: str, bench: Bench, cohort: _Cohort, out: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
     """What a method ended with for each test patient; those that are on disk are not solved again."""
     from llome.leon.journal import Calls
-    from llome.leon.warfarin.methods import TITLES
+    from llome.leon.warfarin.methods import PROMPTED, TITLES
+    from llome.leon.warfarin.scripted import ScriptedProposer
 
     if method == "clinical":
         doses = clinical_dose(filled(cohort.records, cohort.source))
         return [{"dose": dose, "queries": 0} for dose in doses.tolist()]
-    rows = range(len(cohort.records))
+    free = method not in PROMPTED or isinstance(bench.proposer, ScriptedProposer)
+    calls = [None if free else out / "calls" / method / f"{row}.jsonl" for row in range(len(cohort.records))]
     with Calls(out / "doses" / f"{method}.jsonl", {**key, "method": method, "notice": NOTICE}) as solved:
-        bar = tqdm(rows, desc=TITLES[method], unit="patient", mininterval=1, disable=None, leave=False)
-        return [solved.ask({"patient": row}, partial(bench.solve, method, row, None)) for row in bar]
+        bar = tqdm(calls, desc=TITLES[method], unit="patient", mininterval=1, disable=None, leave=False)
+        return [solved.ask({"patient": row}, partial(bench.solve, method, row, to)) for row, to in enumerate(bar)]
 
 
 def _judge(

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from llome.errors import ConfigError
+from llome.errors import ConfigError, ProposerError
 from llome.leon import surrogate
+from llome.leon.proposing import Answer, Request
 from llome.leon.warfarin import HIGHEST, LOWEST, NOTICE
 from llome.leon.warfarin.methods import PROMPTED, TITLES, Bench
 from llome.leon.warfarin.patients import Patients
+from llome.leon.warfarin.scripted import ScriptedProposer
 from llome.stages import warfarin as stage
 
 WITHOUT_BOTORCH = [name for name in TITLES if name != "bo"]
@@ -152,6 +155,50 @@ def test_other_settings_begin_anew(whole: Path, tmp_path: Path, capsys: pytest.C
     run(tmp_path, methods=["label", "opro"], queries=16)
     assert "settings have changed" in capsys.readouterr().err
     assert json.loads((tmp_path / "table.json").read_text())["methods"]["opro"]["queries"] == 16
+
+
+class Model:
+    """A proposer whose answers cost something, and who goes away after `answers` of them."""
+
+    name = "a model"
+
+    def __init__(self, answers: int) -> None:
+        self.answers, self.asked = answers, 0
+
+    def propose(self, request: Request) -> Answer:
+        if self.asked == self.answers:
+            raise ProposerError("the server answers no more")
+        self.asked += 1
+        return Answer(ScriptedProposer(malformed=0).propose(request).text, 100, 10)
+
+
+def test_a_proposer_of_the_users_own_takes_the_place_of_the_script(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name stands where the script's did, and a call that was answered is not made again."""
+    made = [Model(7), Model(10**6)]
+    monkeypatch.setattr(
+        "llome.leon.proposers.make_proposer", lambda settings: {"first": made[0], "then": made[1]}[settings["name"]]
+    )
+    with pytest.raises(ProposerError, match="answers no more"):
+        run(tmp_path, methods=["clinical", "opro", "leon"], proposer={"name": "first"})
+    run(tmp_path, methods=["clinical", "opro", "leon"], proposer={"name": "then"})
+    assert (made[0].asked, made[1].asked) == (7, 2 * 3 * 3 - 7)  # two methods, three patients, three batches
+    table = (tmp_path / "table.csv").read_text()
+    assert "LEON (a model)" in table
+    assert "script" not in table + (tmp_path / "table.svg").read_text()
+    told = json.loads((tmp_path / "table.json").read_text())["methods"]["leon"]
+    assert (told["calls"], told["tokens"]) == (3, 330)
+
+
+def test_the_shipped_settings_are_accepted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The YAML that ships, at toy size; it says that it is no advice."""
+    text = (root / "configs" / "leon" / "warfarin.yaml").read_text()
+    assert "Research software, not medical advice" in text
+    shipped = yaml.safe_load(text)
+    smaller = {"patients": 2, "source_patients": 60, "queries": 16, "methods": ["clinical", "leon"]}
+    stage.warfarin(out=tmp_path, **shipped | smaller)
+    assert json.loads((tmp_path / "table.json").read_text())["loop"]["refit"] == 8
 
 
 def test_bayesian_optimisation_has_a_row_where_it_is_installed(tmp_path: Path) -> None:
