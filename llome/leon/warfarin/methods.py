@@ -50,6 +50,9 @@ TITLES = {
 }
 """Every method, in the order of the table. The first two ask no surrogate."""
 
+_KNOWN = 1000
+"""Most doses of the source population that say how good one is on average for a patient."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -93,9 +96,11 @@ class Bench:
     def _prompt(self, method: str, row: int, seed: int, journal: Path | None) -> dict[str, Any]:
         critic, certainty = PROMPTED[method]
         values = self._values(row)
+        known = float(values(self.given[:: max(1, len(self.given) // _KNOWN)]).mean())
 
         def predict(designs: Sequence[Mapping[str, Any]]) -> np.ndarray:
-            return values(np.array([design[FIELD] for design in designs]))
+            """0 is as good for this patient as doses of the source population are on average, which the loop asks for."""
+            return values(np.array([design[FIELD] for design in designs])) - known
 
         outcome = optimise(
             task=TASK,
