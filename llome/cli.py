@@ -57,6 +57,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "run",
         "let a language model propose designs for contexts: a patient, a target",
     ),
+    "leon warfarin": (
+        "llome.stages.warfarin",
+        "warfarin",
+        "look for warfarin doses of synthetic patients: research software, not medical advice",
+    ),
     "verify": (
         "llome.stages.verify",
         "verify",

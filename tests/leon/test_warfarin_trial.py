@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
+from llome.cli import main
 from llome.errors import ConfigError, ProposerError
 from llome.leon import surrogate
 from llome.leon.proposing import Answer, Request
@@ -191,14 +191,27 @@ def test_a_proposer_of_the_users_own_takes_the_place_of_the_script(
     assert (told["calls"], told["tokens"]) == (3, 330)
 
 
-def test_the_shipped_settings_are_accepted(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The YAML that ships, at toy size; it says that it is no advice."""
-    text = (root / "configs" / "leon" / "warfarin.yaml").read_text()
-    assert "Research software, not medical advice" in text
-    shipped = yaml.safe_load(text)
-    smaller = {"patients": 2, "source_patients": 60, "queries": 16, "methods": ["clinical", "leon"]}
-    stage.warfarin(out=tmp_path, **shipped | smaller)
+def test_the_command_line_takes_the_shipped_settings(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The YAML that ships, at toy size; it says that it is no advice, and so does the command."""
+    config = root / "configs" / "leon" / "warfarin.yaml"
+    assert "Research software, not medical advice" in config.read_text()
+    line = ["leon", "warfarin", "--config", str(config), "--out", str(tmp_path), "--patients", "2", "--queries", "16"]
+    assert main([*line, "--source_patients", "60", "--methods", "clinical", "leon"]) == 0
+    assert NOTICE in capsys.readouterr().out
     assert json.loads((tmp_path / "table.json").read_text())["loop"]["refit"] == 8
+    assert main(["leon", "warfarin", "--help"]) == 0
+    assert "not medical advice" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_in_the_docs_says_what_it_is(root: Path) -> None:
+    table, figure = ((root / "docs" / f"warfarin.{kind}").read_text() for kind in ("csv", "svg"))
+    for text in (table, figure):
+        assert "Research software, not medical advice" in text
+        assert "no language model" in text
+    rows = list(csv.DictReader(line for line in table.splitlines() if line[0] != "#"))
+    assert [row["method"].split(" (")[0] for row in rows] == list(TITLES.values())
 
 
 def test_bayesian_optimisation_has_a_row_where_it_is_installed(tmp_path: Path) -> None:
