@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from llome.errors import ConfigError
-from llome.leon.critic import CriticSettings
+from llome.leon.ranks import CriticSettings
 from llome.settings import nearest
 
 

@@ -9,22 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llome.leon.ascent import gradient_ascent
 from llome.leon.bayesian import bayesian_optimisation
-from llome.leon.loop import optimise
 from llome.leon.proposing import Proposer
 from llome.leon.settings import LeonSettings
 from llome.leon.space import Space
-from llome.leon.surrogate import Surrogate
 from llome.leon.warfarin import HIGHEST, LOWEST
 from llome.leon.warfarin.features import DOSE, Features
 from llome.leon.warfarin.patients import Patients
 from llome.leon.warfarin.scripted import FIELD, expected
 from llome.provenance import derive_seed
+
+if TYPE_CHECKING:
+    from llome.leon.surrogate import Surrogate
 
 SPACE = Space.of({FIELD: {"low": LOWEST, "high": HIGHEST, "unit": "mg a day"}})
 """A design is a dose."""
@@ -94,6 +95,8 @@ class Bench:
         return {"dose": float(found.design[0]), "queries": found.queries}
 
     def _prompt(self, method: str, row: int, seed: int, journal: Path | None) -> dict[str, Any]:
+        from llome.leon.loop import optimise  # loads what the critic is made of
+
         critic, certainty = PROMPTED[method]
         values = self._values(row)
         known = float(values(self.given[:: max(1, len(self.given) // _KNOWN)]).mean())
