@@ -50,7 +50,7 @@ def warfarin(
         out: folder to write: source.csv, patients.csv, doses/METHOD.jsonl (calls/ of a server's), table.csv, table.svg, table.json.
         patients: test patients, of the shifted population.
         source_patients: patients that the surrogate is fitted to, of the source population.
-        queries: surrogate queries of a patient and method; the paper has 2,048, which takes some ten times as long.
+        queries: surrogate queries of a patient and method; the paper has 2,048, which takes some eight times as long.
         bo_queries: those of Bayesian optimisation, whose time grows with their cube.
         random_seed: of the patients, the surrogate and every method.
         methods: those to run, of clinical, label, ascent, bo, opro, leon_without_critic, leon_without_certainty, leon; null: all.
