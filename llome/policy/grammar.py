@@ -13,8 +13,10 @@ import torch
 from llome.codec import SequenceCodec, format_sequence
 from llome.errors import PolicyError
 
-_START, _NUMBER, _COMMA, _CLOSED = range(4)
-_FIRST_VALUE = 4
+_START, NUMBER, _COMMA, CLOSED = range(4)
+"""States of the automaton: before the list, before a number, after a comma, after the list."""
+FIRST_VALUE = 4
+"""The first of those that are the number read so far."""
 
 
 class Grammar:
@@ -70,10 +72,18 @@ class Grammar:
 
 def _text_tables(codec: SequenceCodec, vocabulary_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(states, vocabulary) each: the state after a token (-1 not allowed), commas it holds, whether it closes the list."""
-    states = _FIRST_VALUE + codec.num_states
+    following, pieces = text_automaton(codec, vocabulary_size)
+    commas = np.zeros(vocabulary_size, dtype=np.int64)
+    for token, piece in pieces:
+        commas[token] = piece.count(",")
+    return following, np.where(following >= 0, commas, 0), following == CLOSED
+
+
+def text_automaton(codec: SequenceCodec, vocabulary_size: int) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """(states, vocabulary) the state after a token, -1 where it is not allowed; and (token, text) of all that spell the text."""
+    states, pieces = FIRST_VALUE + codec.num_states, _spelling_pieces(codec)
     following = np.full((states, vocabulary_size), -1, dtype=np.int64)
-    gain = np.zeros((states, vocabulary_size), dtype=np.int64)
-    for token, piece in _spelling_pieces(codec):
+    for token, piece in pieces:
         for start in range(states):
             state = start
             for character in piece:
@@ -81,28 +91,27 @@ def _text_tables(codec: SequenceCodec, vocabulary_size: int) -> tuple[np.ndarray
                 if state < 0:
                     break
             else:
-                following[start, token], gain[start, token] = state, piece.count(",")
-    closes = following == _CLOSED
-    following[_CLOSED, codec.end_id], closes[_CLOSED, codec.end_id] = _CLOSED, True
-    return following, gain, closes
+                following[start, token] = state
+    following[CLOSED, codec.end_id] = CLOSED
+    return following, pieces
 
 
 def _step(state: int, character: str, num_states: int) -> int:
     """One character of `[n, n, ...]`; -1 where it is not allowed. Values 0..V-1 are states too: the number read so far."""
     if state == _START:
-        return _NUMBER if character == "[" else -1
+        return NUMBER if character == "[" else -1
     if state == _COMMA:
-        return _NUMBER if character == " " else -1
-    if state == _NUMBER:
-        return _FIRST_VALUE + int(character) if character.isdigit() and int(character) < num_states else -1
-    if state >= _FIRST_VALUE:
-        value = state - _FIRST_VALUE
+        return NUMBER if character == " " else -1
+    if state == NUMBER:
+        return FIRST_VALUE + int(character) if character.isdigit() and int(character) < num_states else -1
+    if state >= FIRST_VALUE:
+        value = state - FIRST_VALUE
         if character == ",":
             return _COMMA
         if character == "]":
-            return _CLOSED
+            return CLOSED
         if character.isdigit() and value and 10 * value + int(character) < num_states:
-            return _FIRST_VALUE + 10 * value + int(character)
+            return FIRST_VALUE + 10 * value + int(character)
     return -1
 
 

@@ -1,4 +1,4 @@
-"""Limits on edits as part of the grammar: whatever a policy writes stays within them, token by token, for compact tokenizers.
+"""Limits on edits as part of the grammar: whatever a policy writes stays within them, element by element.
 
 A token is allowed if what has been written with it can still be completed to a sequence within the limits, and no other way of checking
 would allow more. Where all sequences have one length that is a matter of counting positions. Where lengths differ, each row carries
@@ -21,7 +21,6 @@ from torch import Tensor
 
 from llome.codec import SequenceCodec
 from llome.domain import Domain
-from llome.errors import PolicyError
 from llome.limits import references
 from llome.policy.grammar import Grammar
 
@@ -46,36 +45,44 @@ def make_mask(codec: SequenceCodec, vocabulary_size: int, *, device: str | torch
     """The mask of a problem: its grammar, and its limits where it has any; arguments as of `Grammar`.
 
     Raises:
-        PolicyError: limits with a tokenizer that is not compact, or one whose pieces do not spell the text.
+        PolicyError: a tokenizer whose pieces do not spell the text.
     """
+    from llome.policy.text_limits import TextLimits
+
     if not codec.domain.limited:
         return Grammar(codec, vocabulary_size, device=device)
-    check_limits(codec)
-    cls = PositionLimits if codec.domain.fixed_length else EditLimits
-    return cls(codec, vocabulary_size, device=device)
+    if not codec.compact:
+        return TextLimits(codec, vocabulary_size, device=device)
+    return limits_of(codec.domain, codec.elements, codec.end_id, vocabulary_size, device=device)
 
 
-def check_limits(codec: SequenceCodec) -> None:
-    """Raises PolicyError where decoding with this tokenizer cannot keep the limits of its problem."""
-    if codec.domain.limited and not codec.compact:
-        raise PolicyError(
-            "protected positions and max_edits are kept as a policy writes, element by element, and this policy's tokenizer cuts"
-            " sequences into pieces of text; leave pretrained out of the YAML of `llome base` to build a policy that writes elements,"
-            " or take the limits out of the oracle's YAML"
-        )
+def limits_of(
+    domain: Domain, elements: np.ndarray, end_id: int, vocabulary_size: int, *, device: str | torch.device = "cpu"
+) -> PositionLimits | EditLimits:
+    """The limits of a problem where each element is one token: `elements` (V,), and the end is another."""
+    cls = PositionLimits if domain.fixed_length else EditLimits
+    return cls(domain, elements, end_id, vocabulary_size, device=device)
 
 
 class _Limits:
     """What both kinds share: tokens of elements, and the reference of each row."""
 
-    def __init__(self, codec: SequenceCodec, vocabulary_size: int, *, device: str | torch.device = "cpu") -> None:
-        self.domain: Domain = codec.domain
-        self.device, self.vocabulary_size, self.end_id = torch.device(device), vocabulary_size, codec.end_id
-        self.elements = torch.from_numpy(codec.elements).to(device)
+    def __init__(
+        self,
+        domain: Domain,
+        elements: np.ndarray,
+        end_id: int,
+        vocabulary_size: int,
+        *,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.domain = domain
+        self.device, self.vocabulary_size, self.end_id = torch.device(device), vocabulary_size, end_id
+        self.elements = torch.from_numpy(elements).to(device)
         of_token = torch.full((vocabulary_size,), -1, dtype=torch.int16)
-        of_token[codec.elements] = torch.arange(codec.num_states, dtype=torch.int16)
+        of_token[elements] = torch.arange(len(elements), dtype=torch.int16)
         self.of_token = of_token.to(device)
-        self.most = _FAR if codec.domain.max_edits is None else min(codec.domain.max_edits, _FAR - 1)
+        self.most = _FAR if domain.max_edits is None else min(domain.max_edits, _FAR - 1)
 
     def _held(self, sequences: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(sequences, dtype=np.int16)).to(self.device)

@@ -69,7 +69,7 @@ def base(
     with exclusive(out.parent):
         from llome.codec import SequenceCodec
         from llome.policy.causal_lm import PolicyCard, build_small_policy, load_pretrained, save_policy
-        from llome.policy.limits import check_limits
+        from llome.policy.limits import make_mask
         from llome.tables import Labeled
 
         table = Labeled.read(labeled)
@@ -79,8 +79,8 @@ def base(
         if pretrained is not None:
             model, tokenizer = load_pretrained(pretrained, trust_remote_code=trust_remote_code)
             settings: dict[str, Any] = {"pretrained": pretrained, "trust_remote_code": trust_remote_code}
-            if domain.limited:
-                check_limits(SequenceCodec(tokenizer, domain))
+            if domain.limited:  # a tokenizer that cannot keep the limits is better known now
+                make_mask(SequenceCodec(tokenizer, domain), len(tokenizer))
             save_policy(out, model, tokenizer, PolicyCard("base", domain, settings=settings))
         else:
             settings = {

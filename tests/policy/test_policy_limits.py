@@ -12,7 +12,6 @@ from lengths import draw_sequences, edit_distance, plain
 from llome.codec import SequenceCodec
 from llome.domain import PAD, Domain
 from llome.draws import row_keys
-from llome.errors import PolicyError
 from llome.limits import keeps_limits
 from llome.policy.limits import make_mask
 from llome.policy.sampling import Sampler, row_tokens
@@ -134,9 +133,48 @@ def test_protected_elements_that_are_too_many_edits_already_leave_nothing_free(c
     assert (rows.sequences == [1, 2, 0, 0, 0]).all()
 
 
-def test_text_is_refused(text_policy):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"length": 3, "max_edits": 1},
+        {"length": 3, "max_edits": 2, "protected": (1,)},
+        {"length": 3, "max_edits": 2, "wild_type": (0, 11, 1), "edits_from": "wild_type", "protected": (0,)},
+        {"length": 3, "shortest": 1, "max_edits": 1},
+        {"length": 3, "shortest": 2, "max_edits": 2},
+        {"length": 3, "shortest": 1, "max_edits": 1, "wild_type": (10, 1), "edits_from": "wild_type"},
+    ],
+)
+def test_masks_of_text_allow_what_is_within_the_limits_and_nothing_else(settings, text_policy):
+    """As above, for a tokenizer of pieces of text: 1 is the beginning of 10 and 11 as well."""
+    domain = Domain(12, fingerprint="", **settings)
+    _, tokenizer = text_policy
+    codec = SequenceCodec(tokenizer, domain)
+    mask = make_mask(codec, len(tokenizer) + 3)
+    everything = np.array([[*row, *[PAD] * (domain.length - len(row))] for row in every_sequence(domain)], np.int16)
+    ids, written = (torch.from_numpy(part) for part in codec.encode_completions(everything))
+    for source in draw_sequences(5, domain):
+        sources = np.repeat(source[None], len(everything), axis=0)
+        states, alive = mask.start(sources), torch.ones(len(everything), dtype=torch.bool)
+        for tokens, here in zip(ids.T, written.T, strict=True):
+            allowed = mask.allowed(states)
+            assert allowed[alive & here].any(dim=1).all()
+            alive &= allowed[torch.arange(len(ids)), tokens] | ~here
+            states = torch.where(here[:, None], mask.advance(states, tokens), states)
+        expected = keeps_limits(everything, sources, domain)
+        assert expected.any()
+        np.testing.assert_array_equal(alive.numpy(), expected)
+
+
+@pytest.mark.parametrize("settings", [*FIXED[:6], *DIFFERING[:5]])
+def test_a_policy_of_text_never_leaves_them(settings, text_policy):
+    domain = Domain(12, 5, "", **settings)
     model, tokenizer = text_policy
-    codec = SequenceCodec(tokenizer, Domain(12, 5, "", max_edits=1))
-    Sampler(model, codec)  # what a policy writes without a mask can still be looked at
-    with pytest.raises(PolicyError, match="leave pretrained out of the YAML"):
-        Sampler(model, codec, grammar=True)
+    prompts = draw_sequences(20, domain, seed=3)
+    keys = row_keys(0, np.arange(20)[:, None], np.arange(15)[None])
+    sampler = Sampler(model, SequenceCodec(tokenizer, domain), grammar=True)
+    samples = sampler.sample(prompts, np.tile([0.0, 0.7, 1.5, 4.0, 20.0], 4), keys)
+    assert samples.parsed.all()
+    rows, sources = samples.sequences.reshape(-1, 5), np.repeat(prompts, 15, axis=0)
+    assert keeps_limits(rows, sources, domain).all()
+    if len(domain.protected) < 4:
+        assert (rows != sources).any(axis=1).mean() > 0.3
