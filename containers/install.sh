@@ -4,7 +4,7 @@
 #   install.sh packages cpu|cuda   a virtual environment with what llome runs on, in the versions of requirements.lock
 #   install.sh llome               llome itself, the files of the workflow (share/llome) and the check (bin/llome-check)
 #
-# What only developers need (the extra `dev`) is left out, and poli, whose black boxes bring packages of their own. A network with
+# What only developers need (the extra `dev`) is left out, and so are poli, whose black boxes bring packages of their own, and `bo`. A network with
 # a mirror of its own hands in two files, which stay outside the image: pip's configuration as /run/secrets/pip.conf and its
 # certificates as /run/secrets/ca.crt.
 set -eu
@@ -32,7 +32,7 @@ packages() {
 import tomllib
 
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-extras = [line for name, lines in project["optional-dependencies"].items() if name not in ("dev", "poli") for line in lines]
+extras = [line for name, lines in project["optional-dependencies"].items() if name not in ("dev", "poli", "bo") for line in lines]
 print(*project["dependencies"], *extras, "setuptools", sep="\n")
 PYTHON
     # torch by itself, so that its index is asked for nothing else

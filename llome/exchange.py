@@ -102,8 +102,14 @@ def read_columns(path: str | Path, columns: Sequence[str]) -> tuple[list[int], l
         lines = list(range(first, first + read.num_rows))
     for name in columns:
         if name not in table:
+            other = next((mark for mark in (";", "\t") if len(table) == 1 and mark in next(iter(table))), None)
+            if other is not None:
+                raise TableError(
+                    f"{path} is separated by {'semicolons' if other == ';' else 'tabs'}; save it with commas"
+                )
             raise TableError(
-                f"{path} has no column {name!r}, it has {', '.join(table)}; say which with the settings of columns"
+                f"{path} has no column {name!r}, it has {', '.join(table)}; say which with --sequence_column, --score_column or"
+                " --feasible_column (in an experiment, beside table: under seed)"
             )
     return lines, [["" if v is None else str(v) for v in table[name]] for name in columns]
 

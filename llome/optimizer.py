@@ -88,6 +88,14 @@ class Optimizer:
         return sum(self._file(history, "labeled.parquet").exists() for history in self._lineage)
 
     @property
+    def labels(self) -> int:
+        """Labels so far, those told before the first `ask` too; 0 in a run that is new."""
+        tables = [path for path in self._labeled() if path.exists()]
+        if tables or not self._starts_from_told:
+            return sum(len(Labeled.read(path)) for path in tables)
+        return len(Path(self.experiment.seed_file).read_text().splitlines()) - 1
+
+    @property
     def best(self) -> tuple[str, float] | None:
         """The best sequence so far and its score, in people's own sense; None where none is feasible."""
         tables = [Labeled.read(path) for path in self._labeled() if path.exists()]
@@ -281,7 +289,10 @@ class Optimizer:
         )
         for text, value in zip(sequences, values, strict=True):
             if text not in row:
-                raise TableError(f"{text} was not asked for in {history}; tell what the last ask() gave")
+                raise TableError(
+                    f"{text} was not asked for in {history}; tell what the last ask() gave (a run that goes on has its first labels:"
+                    " tell those only while optimizer.labels is 0)"
+                )
             if text in score:
                 raise TableError(f"{text} was told already; tell each sequence once")
             score[text] = value

@@ -420,6 +420,8 @@ class Selected(Table):
 
 def kind_of(path: str | Path) -> str:
     """The schema name that a table's file says. Raises TableError where the file is no table of ours."""
+    if Path(path).is_dir():
+        raise TableError(f"{path} is a folder; name its tables, such as {Path(path) / 'r*' / '*' / 'labeled.parquet'}")
     try:
         raw = json.loads((pq.read_schema(path).metadata or {}).get(_KEY, b"{}"))
     except FileNotFoundError as err:

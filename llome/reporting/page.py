@@ -8,6 +8,7 @@ from typing import Any
 
 from llome import provenance
 from llome.reporting import figures
+from llome.reporting.best import best_cells
 from llome.reporting.claims import Finding, claim_section
 from llome.reporting.findings import UNKNOWN, build_rows, headline, rival_label
 from llome.reporting.html import csv_link, document, figure, table
@@ -45,6 +46,9 @@ def render(
         "<section><h2>Result</h2>",
         table(format_rows(build_rows(run))),
         f"<p class=note>{escape(_result_note(run))}</p></section>",
+        "<section><h2>Best sequences</h2>",
+        table(best_cells(run), "wide"),
+        f"<p class=note>{escape(_BEST_NOTE)}</p></section>",
         *claim_section(*claims),
         "<section><h2>Figures</h2><div class=figures>",
         *(figure(plot) for plot in plots),
@@ -69,6 +73,10 @@ def render(
     return document(f"{name} · LLOME report", body)
 
 
+_BEST_NOTE = (
+    "The best that were labelled, each once, of equals those labelled first; genetic algorithms beside the method are left out."
+    " All of them: llome export."
+)
 _ROUND_NOTE = (
     "Generated, well-formed, unique and new count the policy's proposals (new: unique and not labelled before); labelled and"
     " feasible, the sequences sent to the oracle. Best: highest score among them. Average regret: theirs, an infeasible one at"

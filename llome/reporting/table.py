@@ -40,7 +40,13 @@ def format_rows(rows: Sequence[Row]) -> list[list[str]]:
         ]
         for row in rows
     ]
-    return [header, *body]
+    return [list(cells) for cells in zip(*(c for c in zip(header, *body, strict=True) if _says(c)), strict=True)]
+
+
+def _says(column: Sequence[str]) -> bool:
+    """Whether a column has a number, or belongs to every table: regrets are known of no problem without an optimum or a rival."""
+    head, *cells = column
+    return head not in ("regret", "GA's regret then") or any(cell not in ("", UNKNOWN) for cell in cells)
 
 
 def plain_table(cells: Sequence[Sequence[str]]) -> str:

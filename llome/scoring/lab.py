@@ -136,8 +136,9 @@ class Manual(Posed):
             table.writerow(COLUMNS)
             table.writerows([int(queries[number]), texts[number], "", "", ""] for number in missing)
         kept = f" ({known} are measured and kept)" if known else ""
+        wanted = "1 sequence is" if len(missing) == 1 else f"{len(missing)} sequences are"
         raise WaitingError(
-            f"{len(missing)} sequences are to be measured{kept}: fill in the score of each in {self._folder / TO_LABEL} (or, where one"
+            f"{wanted} to be measured{kept}: fill in the score of each in {self._folder / TO_LABEL} (or, where one"
             f" cannot be measured, why not under message), save it as {LABELED} in the same folder, and run the same command again"
         )
 

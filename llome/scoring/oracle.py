@@ -97,6 +97,14 @@ class Answer:
 
 
 @runtime_checkable
+class Checked(Protocol):
+    """An oracle of which something can be said before it is asked."""
+
+    def check(self) -> None:
+        """Raises ConfigError where what it needs is not there."""
+
+
+@runtime_checkable
 class Streaming(Oracle, Protocol):
     """An oracle that answers one by one, and that may fail."""
 

@@ -7,15 +7,21 @@ A `command` reads lines {"id": 7, "sequence": "ACGT"} and writes, in any order, 
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 import sys
 import time
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 from llome.errors import ConfigError, OracleError
 from llome.scoring.asking import Asked
 from llome.scoring.problem import Problem
 from llome.scoring.process import Program
+
+_SCRIPTS = (".py", ".sh", ".pl", ".r", ".jl", ".js")
 
 
 class Command(Asked):
@@ -41,6 +47,19 @@ class Command(Asked):
     def described(self) -> str:
         """The command."""
         return f"the command {' '.join(self.command)}"
+
+    def check(self) -> None:
+        """Raises ConfigError where the program, or a script among its arguments, is not there; nothing is started."""
+        program, *words = self.command
+        if shutil.which(program) is None:
+            raise ConfigError(
+                f"command: there is no program {program!r}; give its path, or a name that the shell finds too"
+            )
+        for word in words:
+            if Path(word).suffix.lower() in _SCRIPTS and not Path(word).exists():
+                raise ConfigError(
+                    f"command: there is no file {word} in {Path.cwd()}, where the run is started; correct its path"
+                )
 
     def _start(self) -> Program:
         return Program(self.command)
@@ -86,6 +105,20 @@ class Python(Asked):
     def described(self) -> str:
         """The function."""
         return self.function
+
+    def check(self) -> None:
+        """Raises ConfigError where the module is not to be found, from the folder the run is started in; nothing is imported."""
+        module = self.function.partition(":")[0]
+        top, *parts = module.split(".")
+        found = PathFinder.find_spec(top, [str(Path.cwd())]) or importlib.util.find_spec(top)
+        for part in parts:
+            inside = None if found is None else found.submodule_search_locations
+            found = None if inside is None else PathFinder.find_spec(part, list(inside))
+        if found is None:
+            raise ConfigError(
+                f"function: there is no module {module} in {Path.cwd()} nor among what is installed; start the run in its folder, or"
+                " install it"
+            )
 
     def _start(self) -> Program:
         """Start it and wait until it can be asked: what it takes to import is not the first batch's."""

@@ -56,6 +56,7 @@ def _report_one(experiment: Path, results: Path) -> None:
     from llome.reporting.analysis.plots import build_analysis_plots
     from llome.reporting.analysis.rankings import build_ranking_plots
     from llome.reporting.analysis.rounds import not_analysed, read_analyses
+    from llome.reporting.best import best_lines
     from llome.reporting.claims import check_claims, claims_csv
     from llome.reporting.findings import build_rows, out_of_hours
     from llome.reporting.multistage import build_multistage_plots
@@ -110,6 +111,7 @@ def _report_one(experiment: Path, results: Path) -> None:
         *(f"not run yet: {line}" for line in run.missing),
         *stopped,
         *(f"not analysed: {line}" for line in unanalysed),
+        *best_lines(run),
     ]
     _write(layout.report, plots, {"claims.csv": claims_csv(claims[0])} if claims[0] else {}, page, said)
 

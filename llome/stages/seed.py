@@ -18,7 +18,7 @@ from llome.provenance import exclusive, hash_file, read_json, write_json
 from llome.scoring.budget import Budget, Labels
 from llome.scoring.genetic import Genetics, Round, evolve, first_population
 from llome.scoring.journal import Journal
-from llome.scoring.oracle import Oracle, Streaming, load_oracle, make_oracle, read_settings, save_oracle
+from llome.scoring.oracle import Checked, Oracle, Streaming, load_oracle, make_oracle, read_settings, save_oracle
 from llome.tables import Failed, Labeled, Meta, same_problem
 
 
@@ -29,7 +29,10 @@ def draw_oracle(*, spec: Path, out: Path) -> None:
         spec: YAML with `name`, the kind of oracle, and its arguments
         out: the JSON to write: arguments, drawn arrays, optimum, fingerprint
     """
-    save_oracle(make_oracle(read_settings(spec), str(spec)), out)
+    drawn = make_oracle(read_settings(spec), str(spec))
+    if isinstance(drawn, Checked):
+        drawn.check()
+    save_oracle(drawn, out)
 
 
 def seed(

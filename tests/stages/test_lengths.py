@@ -167,12 +167,15 @@ def test_rows_that_break_a_limit_are_dropped_and_counted(run, capsys):
     assert facts.get("beyond_limits") == (expected if domain.limited else None)
 
 
-def test_a_pretrained_text_policy_is_refused_before_anything_is_written(tmp_path, text_policy_path, capsys):  # noqa: F811
+def test_a_pretrained_text_policy_keeps_the_limits(tmp_path, text_policy_path):  # noqa: F811
     make_table(tmp_path / "labeled.parquet", LIMITED)
-    files = [f"--labeled={tmp_path}/labeled.parquet", f"--out={tmp_path}/base"]
-    assert main(["base", *files, f"--pretrained={text_policy_path}"]) == 2
-    assert "leave pretrained out of the YAML" in capsys.readouterr().err
-    assert not (tmp_path / "base").exists()
+    table, base = tmp_path / "labeled.parquet", tmp_path / "base"
+    assert main(["base", f"--labeled={table}", f"--out={base}", f"--pretrained={text_policy_path}"]) == 0
+    few = ["--num_seeds=4", "--iterations=2", "--num_samples=3", "--temperatures=[1.0,3.0]", "--precision=fp64"]
+    assert main(["refine", f"--model={base}", f"--labeled=[{table}]", f"--out={tmp_path}/p.parquet", *few]) == 0
+    found = Proposals.read(tmp_path / "p.parquet")
+    assert found.parsed.all()
+    assert keeps_limits(found.sequence, found.source, LIMITED).all()
 
 
 def test_a_round_is_summed_up_by_its_edit_distance(run, capsys):

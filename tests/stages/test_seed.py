@@ -68,6 +68,7 @@ def refused(capsys, *words) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "oracles").glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_shipped_oracle_can_be_drawn(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "landscape.csv").write_text("sequence,score\nACDE,1\n")  # the one that a table oracle names
     assert main(["oracle", "--spec", str(path), "--out", str(tmp_path / "o.json")]) == 0
@@ -298,3 +299,24 @@ def test_output_is_a_file(oracle, tmp_path, capsys):
     (tmp_path / "seed").write_text("")
     assert seed(oracle, tmp_path / "seed") == 2
     refused(capsys, "cannot write", "seed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("name: command\ncommand: [python3, nothere.py]\n", "there is no file nothere.py"),
+        ("name: command\ncommand: [no-such-program]\n", "there is no program 'no-such-program'"),
+        ("name: python\nfunction: nobio:score\n", "there is no module nobio"),
+        ("name: python\nfunction: json.nothere:score\n", "there is no module json.nothere"),
+    ],
+)
+def test_what_an_oracle_lacks_is_said_when_it_is_drawn(tmp_path, monkeypatch, capsys, settings, said):
+    """Not after a policy has been trained; and nothing of the user's is run for it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("raise SystemExit('imported')\n")
+    spec = tmp_path / "o.yaml"
+    spec.write_text(f"{settings}alphabet: dna\nlength: 4\n")
+    assert main(["oracle", "--spec", str(spec), "--out", str(tmp_path / "o.json")]) == 2
+    assert said in capsys.readouterr().err
+    spec.write_text("name: python\nfunction: mine:score\nalphabet: dna\nlength: 4\n")
+    assert main(["oracle", "--spec", str(spec), "--out", str(tmp_path / "o.json")]) == 0
