@@ -42,7 +42,9 @@ def started(oracle: Oracle, folder: Path, **changes: Any) -> tuple[Optimizer, li
 
 def test_a_loop_of_ones_own(oracle: Oracle, tmp_path: Path) -> None:
     optimizer, given = started(oracle, tmp_path)
+    assert optimizer.labels == len(given)  # what a script that is started again looks at
     first = optimizer.ask(5)
+    assert optimizer.labels == len(given)
     assert len(first) == 5 == len(set(first))
     assert not set(first) & set(given)
     assert optimizer.ask(5) == first  # nothing was told: nothing changes
@@ -51,6 +53,7 @@ def test_a_loop_of_ones_own(oracle: Oracle, tmp_path: Path) -> None:
     optimizer.tell(first[3:], scores[3:])  # in two parts, in any order
     optimizer.tell(first[2::-1], scores[2::-1])
     assert optimizer.rounds == 1
+    assert Optimizer.load(tmp_path / "tiny").labels == len(given) + 5
     second = optimizer.ask()
     assert not set(second) & set(first + given)
     assert optimizer.rounds == 1
