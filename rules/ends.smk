@@ -15,7 +15,7 @@ def print_waiting():
         for table in sorted(layout.root.glob("r*/*/to_label.csv")):
             log = table.parent / "logs" / "label.log"
             words = log.read_text().splitlines()[-1:] if log.is_file() else []
-            print("", *words, sep="\n", file=sys.stderr)
+            print("", "This is no error: the run waits for people.", *words, sep="\n", file=sys.stderr)
 
 
 def hold_results():

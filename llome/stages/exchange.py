@@ -104,9 +104,10 @@ def export(*, table: list[Path], out: Path, best: int | None = None) -> None:
 
     if best is not None and best < 1:
         raise ConfigError(f"best is {best}; give at least 1")
-    kinds = {kind_of(path) for path in table}
+    kinds, left_out = {kind_of(path) for path in table}, 0
     if kinds == {Labeled.name}:
-        columns = _labeled_columns([(str(path), Labeled.read(path)) for path in table], best)
+        named = [(str(path), Labeled.read(path)) for path in table]
+        columns, left_out = _labeled_columns(named, best), sum(len(one.failed.sequence) for _, one in named)
     elif len(table) == 1 and kinds <= {Selected.name, Proposals.name}:
         if best is not None:
             raise ConfigError(f"best is given, but {table[0]} has no scores; leave it out")
@@ -121,7 +122,8 @@ def export(*, table: list[Path], out: Path, best: int | None = None) -> None:
             f"{', '.join(map(str, table))} are {', '.join(sorted(kinds))}; give labelled tables, or one table of candidates or proposals"
         )
     write_rows(out, columns)
-    print(f"{len(columns['sequence']):,} sequences: {out}")
+    failed = f", {left_out:,} that failed left out" if left_out else ""
+    print(f"{len(columns['sequence']):,} sequences{failed}: {out}")
 
 
 def _labeled_columns(named: list[tuple[str, Labeled]], best: int | None) -> dict[str, list[Any]]:

@@ -275,6 +275,20 @@ def test_nobody_measures_for_the_genetic_algorithm_or_in_parts(capsys):
     assert "round_budget is 5, and the 6 candidates of selected.parquet take 6 calls" in said(capsys)[0]
 
 
+def test_what_failed_is_left_out_of_an_export_and_said_to_be(capsys):
+    problem()
+    assert label() == 3
+    fill(dict(zip(TEXTS, ["1", "2", "broken", "4", "5", "6"], strict=True)))
+    assert label() == 0
+    capsys.readouterr()
+    assert main(["export", "--table", "sft1/labeled.parquet", "--out", "best.csv"]) == 0
+    assert "5 sequences, 1 that failed left out: best.csv" in capsys.readouterr().out
+    with open("best.csv", newline="", encoding="utf-8") as file:
+        assert [row["score"] for row in csv.DictReader(file)] == ["6", "5", "4", "2", "1"]
+    assert main(["export", "--table", "sft1", "--out", "best.csv"]) == 2
+    assert "sft1 is a folder; name its tables" in capsys.readouterr().err
+
+
 DYING = """
 import os, signal, sys
 from llome.cli import main
