@@ -7,16 +7,15 @@ was not answered. A call without an answer was lost with the process; it is aske
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from llome.errors import LlomeError, TableError
-from llome.provenance import canonical_json, hash_json
+from llome.lines import Lines
+from llome.provenance import canonical_json
 
 
 @dataclass(frozen=True)
@@ -51,26 +50,21 @@ class Calls:
     def __init__(self, path: Path | None, key: Any) -> None:
         """Open `path` (None: nothing is kept), and take what it holds if it belongs to `key`, all that determines the run, as JSON.
 
-        A last line that was cut short is dropped; a journal of another key is put aside, where it holds answers, and begun anew. Raises
-        TableError where an earlier line is corrupt, LlomeError where the file cannot be written.
+        Raises TableError where a line is corrupt, LlomeError where the file cannot be written.
         """
-        self._path = path
-        self._file: BinaryIO | None = None
+        self._lines: Lines | None = None
         self._known: list[tuple[Any, dict[str, Any], int]] = []
         """Question, answer and where its call begins in the file, by number."""
         self._next = 0
         self._asked = self._answered = self._failed = 0
         if path is None:
             return
+        remedy = "delete the file, and its calls are made again"
+        self._lines = Lines(path, key, corrupt=TableError, remedy=remedy)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "a+b")  # noqa: SIM115
-        except OSError as err:
-            raise LlomeError(f"cannot write {path}: {err.strerror or err}; choose another output") from err
-        try:
-            self._recover(hash_json(key))
+            self._recover(self._lines)
         except BaseException:
-            self._file.close()
+            self._lines.close()
             raise
 
     def ask(self, question: Any, call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -84,7 +78,10 @@ class Calls:
             asked, answer, place = self._known[number]
             if canonical_json(asked) == canonical_json(question):
                 return answer
-            self._turn(number, place)
+            assert self._lines is not None
+            why = f"from call {number} on other questions are asked than before, though the settings are the same"
+            self._lines.cut(place, why)
+            del self._known[number:]
         self._write({"call": number, "question": question})
         self._asked += 1
         try:
@@ -102,24 +99,11 @@ class Calls:
         """Calls of all runs, those of this one included."""
         return Counts(self._asked, self._answered, self._failed)
 
-    def _recover(self, key: str) -> None:
-        assert self._file is not None
-        self._file.seek(0)
-        text = self._file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        lines = whole.splitlines(keepends=True)
-        if self._parse(1, lines[0] if lines else b"{}").get("key") != key:
-            if len(lines) > 1:
-                self._aside(text, "settings have changed")
-            self._file.truncate(0)
-            self._write({"key": key})
-            return
-        self._file.truncate(len(whole))
-        place, question, began = len(lines[0]), None, 0
-        for number, raw in enumerate(lines[1:], start=2):
-            line = self._parse(number, raw)
+    def _recover(self, lines: Lines) -> None:
+        question, began = None, 0
+        for number, place, line in lines:
             if line.get("call") != len(self._known):
-                raise self._corrupt(number)
+                raise lines.corrupt(number)
             if "question" in line:
                 question, began = line["question"], place
                 self._asked += 1
@@ -129,43 +113,11 @@ class Calls:
                 self._known.append((question, line["answer"], began))
                 self._answered += 1
             else:
-                raise self._corrupt(number)
-            place += len(raw)
-
-    def _turn(self, number: int, place: int) -> None:
-        """Go another way from call `number` on."""
-        assert self._file is not None
-        self._file.seek(0)
-        text = self._file.read()
-        self._aside(
-            text, f"from call {number} on other questions are asked than before, though the settings are the same"
-        )
-        self._file.truncate(place)
-        del self._known[number:]
-
-    def _aside(self, text: bytes, why: str) -> None:
-        assert self._path is not None
-        aside = self._path.with_name(f"{self._path.name}.{hash_json(text.decode(errors='replace'))}")
-        aside.write_bytes(text)
-        print(f"warning: {why}; what was answered before lies in {aside}", file=sys.stderr)
-
-    def _parse(self, number: int, line: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except ValueError as err:
-            raise self._corrupt(number) from err
-        if not isinstance(value, dict):
-            raise self._corrupt(number)
-        return value
-
-    def _corrupt(self, number: int) -> TableError:
-        return TableError(f"{self._path}: line {number} is corrupt; delete the file, and its calls are made again")
+                raise lines.corrupt(number)
 
     def _write(self, line: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(canonical_json(line).encode() + b"\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        if self._lines is not None:
+            self._lines.write(line)
 
     def __enter__(self) -> Self:
         """Nothing more: it is open."""
@@ -175,5 +127,5 @@ class Calls:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file; it stays."""
-        if self._file is not None:
-            self._file.close()
+        if self._lines is not None:
+            self._lines.close()

@@ -9,9 +9,6 @@ none of them.
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +17,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from llome.errors import LlomeError, OracleError
-from llome.provenance import canonical_json, hash_json
+from llome.errors import OracleError
+from llome.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,9 @@ class Journal:
     def __init__(self, path: str | Path, key: Any, length: int) -> None:
         """Open `path`, and keep what it holds if it belongs to `key`, all that determines the run, as JSON.
 
-        Sequences have `length` elements. A last line that was cut short is dropped; a journal of another key (settings have changed)
-        is put aside, where it holds answers, and begun anew. Raises OracleError where an earlier line is corrupt, LlomeError where the
-        file cannot be written.
+        Sequences have `length` elements. Raises OracleError where a line is corrupt, LlomeError where the file cannot be written.
         """
         self.path = Path(path)
-        self._key = hash_json(key)
         self._length = length
         self._row: dict[int, int] = {}
         self._sequences: list[np.ndarray] = []
@@ -57,39 +51,17 @@ class Journal:
         self._failures: list[int] = []
         self._forgiven: list[int] = []
         self._messages: list[str] = []
+        remedy = "delete the file, and the answers it holds are asked for again"
+        self._lines = Lines(self.path, key, corrupt=OracleError, remedy=remedy)
         try:
-            self._file = open(self.path, "a+b")  # noqa: SIM115
-        except OSError as err:
-            raise LlomeError(
-                f"cannot write {self.path}: {err.strerror or err}; mend its permissions or choose another output"
-            ) from err
-        try:
-            self._recover()
+            for number, _, line in self._lines:
+                try:
+                    self._take(line)
+                except (KeyError, TypeError, ValueError) as err:
+                    raise self._lines.corrupt(number) from err
         except BaseException:
-            self._file.close()
+            self._lines.close()
             raise
-
-    def _recover(self) -> None:
-        self._file.seek(0)
-        text = self._file.read()
-        whole = text[: text.rfind(b"\n") + 1]
-        header, *lines = whole.splitlines() or [b"{}"]
-        if self._parse(1, header).get("key") != self._key:
-            if len(lines) > 0:
-                aside = self.path.with_name(f"{self.path.name}.{hash_json(text.decode(errors='replace'))}")
-                aside.write_bytes(text)
-                print(f"warning: settings have changed; what was answered before lies in {aside}", file=sys.stderr)
-            self._file.truncate(0)
-            self._write({"key": self._key})
-            return
-        if len(whole) < len(text):
-            self._file.truncate(len(whole))
-        for number, raw in enumerate(lines, start=2):
-            line = self._parse(number, raw)
-            try:
-                self._take(line)
-            except (KeyError, TypeError, ValueError) as err:
-                raise self._corrupt(number) from err
 
     def _take(self, line: dict[str, Any]) -> None:
         if "forgiven" in line:
@@ -115,25 +87,6 @@ class Journal:
                 self._messages[row] = str(what)
             else:
                 self._scores[row] = -np.inf if what is None else float(what)
-
-    def _parse(self, number: int, line: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except ValueError as err:
-            raise self._corrupt(number) from err
-        if not isinstance(value, dict):
-            raise self._corrupt(number)
-        return value
-
-    def _corrupt(self, number: int) -> OracleError:
-        return OracleError(
-            f"{self.path}: line {number} is corrupt; delete the file, and the answers it holds are asked for again"
-        )
-
-    def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(canonical_json(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def replay(self, queries: np.ndarray, sequences: np.ndarray) -> Told:
         """What is known of the (N,) `queries` of `sequences` (N, L).
@@ -165,7 +118,7 @@ class Journal:
     def append(self, queries: np.ndarray, sequences: np.ndarray, scores: np.ndarray) -> None:
         """Put answers on disk: scores (N,) of sequences (N, L), asked for under the numbers `queries` (N,)."""
         answers = [None if s == -np.inf else s for s in scores.tolist()]
-        self._write({"query": _numbers(queries), "sequences": sequences.tolist(), "scores": answers})
+        self._lines.write({"query": _numbers(queries), "sequences": sequences.tolist(), "scores": answers})
 
     def revise(self, queries: np.ndarray, sequences: np.ndarray, scores: np.ndarray) -> None:
         """The same for what is replayed later in this run."""
@@ -174,15 +127,15 @@ class Journal:
 
     def fail(self, queries: np.ndarray, sequences: np.ndarray, messages: Sequence[str]) -> None:
         """Put attempts that failed on disk, and why each did."""
-        self._write({"query": _numbers(queries), "sequences": sequences.tolist(), "failed": list(messages)})
+        self._lines.write({"query": _numbers(queries), "sequences": sequences.tolist(), "failed": list(messages)})
 
     def forgive(self) -> None:
         """What failed so far was the oracle's fault and not its sequences': they may be asked for again; the calls stay counted."""
-        self._write({"forgiven": True})
+        self._lines.write({"forgiven": True})
 
     def finish(self, *, keep: bool) -> None:
         """Close the file, and remove it unless it is to be kept: its answers lie in a finished table now."""
-        self._file.close()
+        self._lines.close()
         if not keep:
             self.path.unlink(missing_ok=True)
 
@@ -194,7 +147,7 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file; it stays for the next run unless `finish` removed it."""
-        self._file.close()
+        self._lines.close()
 
 
 def _numbers(queries: np.ndarray) -> int | list[int]:

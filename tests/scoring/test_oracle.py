@@ -208,7 +208,7 @@ def test_interrupted_equals_uninterrupted(tmp_path, sequences, die_at, batch_aga
 
 
 def test_journal_cut_at_any_byte(tmp_path, sequences, monkeypatch):
-    monkeypatch.setattr("llome.scoring.journal.os.fsync", lambda descriptor: None)  # a slow disk is not what is tested
+    monkeypatch.setattr("llome.lines.os.fsync", lambda descriptor: None)  # a slow disk is not what is tested
     path = tmp_path / "j"
     sequences = sequences[:6]
     with Journal(path, {"a": 1}, 12) as journal:
@@ -238,7 +238,7 @@ def test_each_batch_is_synced_before_the_next_is_asked(tmp_path, sequences, monk
     def fsync(descriptor):
         events.append(f"sync {len((tmp_path / 'j').read_bytes().splitlines())} lines")
 
-    monkeypatch.setattr("llome.scoring.journal.os.fsync", fsync)
+    monkeypatch.setattr("llome.lines.os.fsync", fsync)
     with Journal(tmp_path / "j", {}, 12) as journal:
         Budget(Logged(), journal=journal, batch_size=20)(sequences)
     assert events == ["sync 1 lines", "ask 0", "sync 2 lines", "ask 20", "sync 3 lines", "ask 40", "sync 4 lines"]
