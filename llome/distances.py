@@ -71,3 +71,29 @@ def distances(one: np.ndarray, other: np.ndarray, domain: Domain) -> np.ndarray:
 def longer(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The length of the longer of two sequences, row by row: (N, L) twice -> (N,) int64."""
     return np.maximum(sequence_lengths(one), sequence_lengths(other))
+
+
+def first_apart(sequences: np.ndarray, count: int, min_distance: int, *, edits: bool) -> np.ndarray:
+    """Rows of the first `count` distinct sequences that each keep a distance from all taken before them.
+
+    Args:
+        sequences: (N, L), best first.
+        count: rows wanted; fewer are found where fewer keep it.
+        min_distance: at least so many substitutions, or edits with `edits`; 1 takes all that are distinct.
+        edits: lengths differ, `PAD` after an end.
+    """
+    distinct = np.sort(np.unique(sequences, axis=0, return_index=True)[1]) if len(sequences) else np.empty(0, np.int64)
+    if min_distance <= 1:
+        return distinct[: max(count, 0)]
+    texts = as_texts(sequences) if edits else []
+    rows: list[int] = []
+    for row in distinct.tolist():
+        if len(rows) >= count:
+            break
+        if edits:
+            apart = all_edit_distances([texts[row]], [texts[other] for other in rows], most=min_distance)[0]
+        else:
+            apart = (sequences[rows] != sequences[row]).sum(axis=1)
+        if (apart >= min_distance).all():
+            rows.append(row)
+    return np.array(rows, dtype=np.int64)

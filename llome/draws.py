@@ -31,3 +31,9 @@ def uniforms(keys: np.ndarray, num_positions: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         counters = np.arange(1, num_positions + 1, dtype=np.uint64) * _GOLDEN
         return (_mix(keys[..., None] + counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normals(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 2) uniforms -> two (N,) float64 of independent standard normals (Box and Muller 1958)."""
+    radius = np.sqrt(-2 * np.log1p(-pairs[:, 0]))
+    return radius * np.cos(2 * np.pi * pairs[:, 1]), radius * np.sin(2 * np.pi * pairs[:, 1])

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from lengths import draw_sequences, edit_distance, plain
 
-from llome.distances import all_edit_distances, as_texts, choose_distance, distances, edit_distances, longer
+from llome.distances import (
+    all_edit_distances,
+    as_texts,
+    choose_distance,
+    distances,
+    edit_distances,
+    first_apart,
+    longer,
+)
 from llome.domain import Domain
 from llome.errors import ConfigError
 
@@ -41,3 +49,20 @@ def test_the_setting() -> None:
     assert [choose_distance(setting, differing) for setting in (None, "edit")] == ["edit", "edit"]
     with pytest.raises(ConfigError, match=r"lengths 2 to 4.*set distance to edit"):
         choose_distance("hamming", differing)
+
+
+@pytest.mark.parametrize("edits", [False, True])
+def test_the_first_that_keep_their_distance_are_those_of_the_definition(edits: bool) -> None:
+    rows = np.random.default_rng(0).integers(0, 3, (60, 6))
+    rows[30:40] = rows[:10]
+    for least, count in ((1, 100), (1, 7), (2, 100), (4, 9), (7, 5)):
+        expected: list[int] = []
+        for row in range(len(rows)):
+            if len(expected) < count and all(
+                (edit_distance(plain(rows[row]), plain(rows[other])) if edits else (rows[row] != rows[other]).sum())
+                >= least
+                for other in expected
+            ):
+                expected.append(row)
+        assert first_apart(rows, count, least, edits=edits).tolist() == expected
+    assert first_apart(rows[:0], 3, 2, edits=edits).tolist() == []

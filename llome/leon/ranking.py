@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from llome.distances import all_edit_distances, as_texts
+from llome.distances import first_apart
 from llome.domain import Domain
 from llome.errors import DivergedError
 from llome.leon.certainty import estimate_certainty, next_lambda
@@ -168,23 +168,9 @@ def spread_out(order: np.ndarray, sequences: np.ndarray, count: int, min_distanc
         order: (N,) rows, best first.
         sequences: (N, L).
         count: rows wanted.
-        min_distance: 1 takes them as they come.
+        min_distance: 1: distinct ones.
         domain: of the problem.
     """
-    if min_distance <= 1 or len(order) <= 1:
-        return order[:count]
-    texts = [] if domain.fixed_length else as_texts(sequences)
-    alive = np.ones(len(order), dtype=bool)
-    picked: list[int] = []
-    while len(picked) < count and alive.any():
-        place = int(alive.argmax())
-        picked.append(place)
-        left = np.flatnonzero(alive)
-        if domain.fixed_length:
-            apart = (sequences[order[left]] != sequences[order[place]]).sum(axis=1)
-        else:
-            others = [texts[row] for row in order[left]]
-            apart = all_edit_distances([texts[order[place]]], others, most=min_distance)[0]
-        alive[left[apart < min_distance]] = False
+    picked = first_apart(sequences[order], count, min_distance, edits=not domain.fixed_length)
     rest = np.setdiff1d(np.arange(len(order)), picked)
-    return order[np.sort(np.array([*picked, *rest[: count - len(picked)]], dtype=np.int64))]
+    return order[np.sort(np.concatenate([picked, rest[: count - len(picked)]]))]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from llome.errors import ConfigError, DesignError
-from llome.exchange import Faults, read_columns, read_number
+from llome.exchange import Faults, read_columns, read_number, read_table
 from llome.leon.features import Features
 from llome.leon.space import Space
 from llome.leon.surrogate import Surrogate, SurrogateSettings, fit_vectors
@@ -83,7 +83,7 @@ def read_contexts(settings: Any, features: Sequence[str]) -> Contexts:
     shown = names_of(given["show"], "context: show") if given.get("show") is not None else None
     path = Path(str(given["table"]))
     if shown is None:
-        shown = [name for name in column_names(path) if name != given["id"]]
+        shown = [name for name in read_table(path).column_names if name != given["id"]]
     wanted = list(dict.fromkeys([str(given["id"]), *shown, *features]))
     lines, columns = read_columns(path, wanted)
     table = dict(zip(wanted, columns, strict=True))
@@ -97,19 +97,6 @@ def read_contexts(settings: Any, features: Sequence[str]) -> Contexts:
         raise ConfigError(f"{path} holds no context; name the table of those whom designs are sought for")
     rows = [{name: table[name][i].strip() for name in shown if table[name][i].strip()} for i in range(len(ids))]
     return Contexts(ids, rows, {name: [t.strip() for t in table[name]] for name in features})
-
-
-def column_names(path: Path) -> list[str]:
-    """The columns of a CSV or Parquet file. Raises TableError where it cannot be read."""
-    import pyarrow as pa
-    import pyarrow.csv as pacsv
-    import pyarrow.parquet as pq
-
-    read_columns(path, [])  # what cannot be read is said there
-    try:
-        return list(pacsv.open_csv(path).schema.names if path.suffix.lower() == ".csv" else pq.read_schema(path).names)
-    except pa.ArrowException as err:
-        raise ConfigError(f"{path} is no CSV or Parquet table: {err}") from err
 
 
 def read_source(settings: Any, space: Space) -> Source:

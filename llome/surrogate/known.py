@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llome.distances import all_edit_distances, as_texts
+from llome.distances import first_apart
 from llome.domain import Domain
 from llome.limits import keeps_limits, within_limits
 from llome.surrogate.states import as_sequences
@@ -87,24 +87,15 @@ class Known:
 
     def spread(self, sequences: np.ndarray, count: int, min_distance: int, taken: set[bytes]) -> np.ndarray:
         """Rows of the first `count` sequences that are not `taken` and keep their distance; they are taken afterwards."""
-        rows: list[int] = []
-        edits = self.domain is not None and self.padding is not None and min_distance > 1
-        texts = as_texts(as_sequences(sequences, self.domain)) if edits and self.domain is not None else []
-        for row, key in enumerate(row_keys(sequences).tolist()):
-            if len(rows) >= count:
-                break
-            if key in taken:
-                continue
-            if min_distance > 1 and rows:
-                if edits:
-                    apart = all_edit_distances([texts[row]], [texts[other] for other in rows], most=min_distance)[0]
-                else:
-                    apart = (sequences[rows] != sequences[row]).sum(axis=1)
-                if (apart < min_distance).any():
-                    continue
-            rows.append(row)
-            taken.add(key)
-        return np.array(rows, dtype=np.int64)
+        keys = row_keys(sequences).tolist()
+        rows = np.array([row for row, key in enumerate(keys) if key not in taken], dtype=np.int64)
+        states = sequences[rows]
+        if self.padding is None or self.domain is None:
+            rows = rows[first_apart(states, count, min_distance, edits=False)]
+        else:
+            rows = rows[first_apart(as_sequences(states, self.domain), count, min_distance, edits=True)]
+        taken.update(keys[row] for row in rows.tolist())
+        return rows
 
     def best(self, count: int, rng: np.random.Generator) -> Pool:
         """At most `count` of the best, drawn among equals: of thousands that are as good the first few are all alike."""

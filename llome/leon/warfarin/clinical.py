@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from llome.draws import row_keys, uniforms
+from llome.draws import normals, row_keys, uniforms
 from llome.errors import ConfigError
 from llome.leon.warfarin import HIGHEST, LOWEST
 from llome.leon.warfarin.patients import ANCESTRIES, Patients
@@ -43,6 +43,5 @@ def given_doses(patients: Patients, *, random_seed: int) -> np.ndarray:
     Chance stands for what clinicians saw that no record holds, for habit, and for doses that were adjusted later.
     """
     keys = row_keys(derive_seed(random_seed, "warfarin", "given"), np.arange(len(patients)))
-    one, other = uniforms(keys, 2).T
-    chance = np.sqrt(-2 * np.log1p(-one)) * np.cos(2 * np.pi * other)
+    chance, _ = normals(uniforms(keys, 2))
     return np.round(np.clip(clinical_dose(patients) * np.exp(SPREAD * chance), LOWEST, HIGHEST), 1)

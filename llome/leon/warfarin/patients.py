@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from llome.draws import row_keys, uniforms
+from llome.draws import normals, row_keys, uniforms
 from llome.provenance import derive_seed
 
 ANCESTRIES = ("white", "asian", "black", "mixed or missing")
@@ -114,8 +114,8 @@ def draw_patients(population: Population, count: int, *, random_seed: int) -> Pa
     stars = np.sort(
         1 + (draws[:, 3:5] < (_CYP2C9_2 + _CYP2C9_3)[group, None]) + (draws[:, 3:5] < _CYP2C9_3[group, None]), axis=1
     )
-    tall, heavy = _normals(draws[:, 5:7])
-    (age, _) = _normals(draws[:, 7:9])
+    tall, heavy = normals(draws[:, 5:7])
+    (age, _) = normals(draws[:, 7:9])
     heavy = _TOGETHER * tall + np.sqrt(1 - _TOGETHER**2) * heavy
     years = np.clip(population.age[0] + population.age[1] * age, 18, 95)
     return Patients(
@@ -158,12 +158,6 @@ def filled(records: Patients, known: Patients) -> Patients:
             values[(records.ancestry == ancestry) & np.isnan(values)] = mean
         done[name] = values
     return replace(records, **done)
-
-
-def _normals(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) uniforms -> two (N,) of independent standard normals (Box and Muller)."""
-    radius = np.sqrt(-2 * np.log1p(-draws[:, 0]))
-    return radius * np.cos(2 * np.pi * draws[:, 1]), radius * np.sin(2 * np.pi * draws[:, 1])
 
 
 def _or_unknown(value: float) -> float | str:
