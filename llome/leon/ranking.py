@@ -8,8 +8,10 @@ Where there is nothing to learn from, proposals keep the order of their likeliho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,9 +23,10 @@ from llome.leon.classes import best_of, near_rows, occupancy
 from llome.leon.critic import Critic, fit_critic
 from llome.leon.ranks import Leon
 from llome.provenance import derive_seed
+from llome.surrogate.files import load_predictor
 from llome.surrogate.predicting import Predictor
 from llome.surrogate.states import as_states, count_states
-from llome.tables import row_keys
+from llome.tables import Labeled, Meta, row_keys, same_problem
 
 LEAST_LABELS = 20
 """Feasible labels below which a surrogate is not believed."""
@@ -95,6 +98,16 @@ class Ranking:
         elif np.ptp(scores[finite]) == 0:
             self.reason = f"all {int(finite.sum()):,} feasible labels have the score {scores[finite][0]:g}"
 
+    @classmethod
+    def load(
+        cls, surrogate: Path, labeled: Sequence[Labeled], domain: Domain, leon: Leon | None, *, random_seed: int
+    ) -> Self:
+        """From a surrogate's directory and the tables it was fitted to. Raises TableError where it is of another problem."""
+        predictor, card = load_predictor(surrogate)
+        same_problem([(str(surrogate), Meta(card.domain)), ("the labels", Meta(domain))])
+        known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
+        return cls(predictor, known, score, domain, leon, random_seed=random_seed)
+
     def rank(self, sequences: np.ndarray, *, batch: int = 0) -> Ranked:
         """Rank proposals, with their repeats.
 
@@ -157,6 +170,14 @@ class Ranking:
             weights = np.exp(weights - weights.max())
             lambda_ = next_lambda(lambda_, -float(source @ weights / weights.sum()), self.leon.bound, self.leon.step)
         return lambda_
+
+
+def best_of_equals(sequences: np.ndarray, score: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """(P,) for each of `asked` (P, L), the best of the scores (N,) that its equals among `sequences` (N, L) have."""
+    keys, place = np.unique(row_keys(sequences), return_inverse=True)
+    best = np.full(len(keys), -np.inf)
+    np.maximum.at(best, place, score)
+    return best[np.searchsorted(keys, row_keys(asked))]
 
 
 def spread_out(order: np.ndarray, sequences: np.ndarray, count: int, min_distance: int, domain: Domain) -> np.ndarray:

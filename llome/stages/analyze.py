@@ -20,7 +20,7 @@ from llome.reporting.lineage import check_lineage
 from llome.scoring.budget import Budget
 from llome.scoring.journal import Journal
 from llome.scoring.oracle import load_oracle
-from llome.tables import Labeled, Meta, Proposals, Selected, row_keys, same_problem
+from llome.tables import Labeled, Meta, Proposals, Selected, same_problem
 
 
 def analyze(
@@ -108,22 +108,12 @@ def analyze(
 
 def _rankings(surrogate: Path, proposed: Proposals, pool: np.ndarray, labeled: list[Labeled]) -> dict[str, np.ndarray]:
     """What likelihood, surrogate and LEON (with its own settings) say of each of the `pool` (P, L), from what was labelled before."""
-    from llome.leon.ranking import Ranking
+    from llome.leon.ranking import Ranking, best_of_equals
     from llome.leon.ranks import Leon
-    from llome.surrogate.files import load_predictor
 
-    predictor, card = load_predictor(surrogate)
-    domain = same_problem([(str(surrogate), Meta(card.domain)), ("the proposals", proposed.meta)])
-    known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
     written = proposed.take(proposed.parsed)
-    keys, place = np.unique(row_keys(written.sequence), return_inverse=True)
-    rows = np.searchsorted(keys, row_keys(pool))
-    found = {}
+    found = {"likelihood": written.logp_mean}
     for name, leon in (("surrogate", None), ("leon", Leon())):
-        ranking = Ranking(predictor, known, score, domain, leon, random_seed=0)
+        ranking = Ranking.load(surrogate, labeled, proposed.meta.domain, leon, random_seed=0)
         found[name] = written.logp_mean if ranking.reason else ranking.rank(written.sequence).score
-    values = {"likelihood": written.logp_mean, **found}
-    best = {name: np.full(len(keys), -np.inf) for name in values}
-    for name, value in values.items():
-        np.maximum.at(best[name], place, value)
-    return {name: value[rows] for name, value in best.items()}
+    return {name: best_of_equals(written.sequence, value, pool) for name, value in found.items()}

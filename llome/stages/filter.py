@@ -176,14 +176,9 @@ def _ranked(
     """
     import numpy as np
 
-    from llome.leon.ranking import Ranking, spread_out
-    from llome.surrogate.files import load_predictor
-    from llome.tables import Meta, row_keys, same_problem
+    from llome.leon.ranking import Ranking, best_of_equals, spread_out
 
-    predictor, card = load_predictor(surrogate)
-    same_problem([(str(surrogate), Meta(card.domain)), ("the proposals", Meta(domain))])
-    known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
-    ranking = Ranking(predictor, known, score, domain, leon, random_seed=random_seed)
+    ranking = Ranking.load(surrogate, labeled, domain, leon, random_seed=random_seed)
     rng = np.random.default_rng(random_seed)
     first = np.empty(0, dtype=np.int64)
     facts: dict[str, Any] = {"not_ranked": ranking.reason} if ranking.reason else {}
@@ -191,9 +186,7 @@ def _ranked(
         ranked = ranking.rank(written.sequence)
         facts |= ranked.facts
         # of equal proposals the best score stands for all, so the order within the table does not matter
-        order = np.argsort(-ranked.score, kind="stable")
-        keys, place = np.unique(row_keys(written.sequence)[order], return_index=True)
-        best = ranked.score[order][place][np.searchsorted(keys, row_keys(kept.sequence))]
+        best = best_of_equals(written.sequence, ranked.score, kept.sequence)
         wanted = min(count - round(chance * count), len(kept))
         first = spread_out(np.argsort(-best, kind="stable"), kept.sequence, wanted, min_distance, domain)
     rest = np.setdiff1d(np.arange(len(kept)), first)

@@ -170,16 +170,9 @@ def _judge(
     surrogate: Path, leon: Leon | None, labeled: list[Labeled], domain: Domain, random_seed: int
 ) -> Callable[[np.ndarray, int], np.ndarray] | None:
     """What says which output is best; None, the likelihood, where the labels have nothing to teach."""
-    import numpy as np
-
     from llome.leon.ranking import Ranking
-    from llome.surrogate.files import load_predictor
-    from llome.tables import Meta, same_problem
 
-    predictor, card = load_predictor(surrogate)
-    same_problem([(str(surrogate), Meta(card.domain)), ("the labels", Meta(domain))])
-    known, score = (np.concatenate([getattr(t, name) for t in labeled]) for name in ("sequence", "score"))
-    ranking = Ranking(predictor, known, score, domain, leon, random_seed=random_seed)
+    ranking = Ranking.load(surrogate, labeled, domain, leon, random_seed=random_seed)
     if ranking.reason:
         print(f"warning: {ranking.reason}, so the next input is the likeliest")
         return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from llome.reporting.analysis.bins import DISTANCES, LIKELIHOODS, from_json, pool_means
 from llome.reporting.analysis.rounds import AnalysedRound, Analyses, analysed_rounds
-from llome.reporting.curves import average_rounds
+from llome.reporting.analysis.series import averaged, shown
 from llome.reporting.findings import schedule_label
 from llome.reporting.multistage import find_families
 from llome.reporting.plots import Line, Plot, Series, spread_note
@@ -123,23 +123,25 @@ def _binned(
         lines = []
         for rounds in schedule.chains:
             means = pool_means([from_json(r.facts[facts], name) for r in rounds])
-            shown = _shown(means.mean, optimum)
-            lines.append(Line(rounds[0].replicate, edges.mean(axis=1), shown, 2 * means.se, means.count))
-        series += _series(schedule, lines)
+            regrets = shown(means.mean, optimum)
+            lines.append(Line(rounds[0].replicate, edges.mean(axis=1), regrets, 2 * means.se, means.count))
+        series += averaged(schedule.label, schedule.colour, lines)
     return series
 
 
 def _chosen(schedules: Sequence[_Schedule], optimum: float | None) -> list[Series]:
     """A point a round for each way to choose; a panel a schedule, where there are several."""
-    shown = [schedule for schedule in schedules if schedule.chains]
+    analysed = [schedule for schedule in schedules if schedule.chains]
     series: list[Series] = []
-    for schedule in shown:
+    for schedule in analysed:
         for name, variant in CHOICES.items():
             lines = []
             for rounds in schedule.chains:
                 best = np.array([r.facts["selection"][f"best_{name}"] for r in rounds], dtype=np.float64)
-                lines.append(Line(rounds[0].replicate, np.array([r.counted for r in rounds]), _shown(best, optimum)))
-            series += _series(schedule, lines, variant, schedule.label if len(shown) > 1 else "")
+                lines.append(Line(rounds[0].replicate, np.array([r.counted for r in rounds]), shown(best, optimum)))
+            series += averaged(
+                schedule.label, schedule.colour, lines, variant, schedule.label if len(analysed) > 1 else ""
+            )
     return series
 
 
@@ -157,13 +159,9 @@ def _by_iteration(schedules: Sequence[_Schedule], optimum: float | None) -> list
                 for r in here:
                     x = np.array([entry["iteration"] for entry in r.facts["iterations"]])
                     best = np.array([entry[name] for entry in r.facts["iterations"]], dtype=np.float64)
-                    lines.append(Line(r.replicate, x, _shown(best, optimum)))
-                series += _series(schedule, lines, variant, panel)
+                    lines.append(Line(r.replicate, x, shown(best, optimum)))
+                series += averaged(schedule.label, schedule.colour, lines, variant, panel)
     return series
-
-
-def _shown(scores: np.ndarray, optimum: float | None) -> np.ndarray:
-    return scores if optimum is None else optimum - scores
 
 
 def _rank_note(schedules: Sequence[_Schedule]) -> str:
@@ -176,10 +174,3 @@ def _rank_note(schedules: Sequence[_Schedule]) -> str:
     return (
         f" Rank correlation of likelihood and score (Spearman), mean of the rounds: {', '.join(said)}." if said else ""
     )
-
-
-def _series(schedule: _Schedule, lines: list[Line], variant: str = "", panel: str = "") -> list[Series]:
-    """The series of these lines, a gap where nothing is known, with their mean where there are several; none without a number."""
-    lines = [line for line in lines if not np.isnan(line.y).all()]
-    band = average_rounds([(line.x, line.y) for line in lines]) if len(lines) > 1 else None
-    return [Series(schedule.label, schedule.colour, lines, band, variant, panel)] if lines else []

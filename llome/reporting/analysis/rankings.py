@@ -12,7 +12,8 @@ import numpy as np
 
 from llome.reporting.analysis.facts import rank_correlation
 from llome.reporting.analysis.rounds import AnalysedRound, Analyses, analysed_rounds
-from llome.reporting.curves import average_rounds, zero_infeasible
+from llome.reporting.analysis.series import averaged, shown
+from llome.reporting.curves import zero_infeasible
 from llome.reporting.findings import schedule_label
 from llome.reporting.plots import Line, Plot, Series, spread_note
 from llome.reporting.runs import Run
@@ -110,9 +111,9 @@ def _chosen(schedules: _Schedules, key: str, optimum: float | None) -> list[Seri
                     r.facts["rankings"][name][key] if name in NAMES else r.facts["selection"][f"{key}_{name}"]
                     for r in rounds
                 ]
-                y = _shown(np.array(found, dtype=np.float64), optimum)
+                y = shown(np.array(found, dtype=np.float64), optimum)
                 lines.append(Line(rounds[0].replicate, np.array([r.counted for r in rounds]), y))
-            series += _series(said, colour, lines, panel)
+            series += averaged(said, colour, lines, panel=panel)
     return series
 
 
@@ -125,8 +126,8 @@ def _tenths(schedules: _Schedules, optimum: float | None) -> list[Series]:
             lines = []
             for rounds in filter(None, chains):
                 found = np.array([r.facts["rankings"][name]["tenths"] for r in rounds], dtype=np.float64)
-                lines.append(Line(rounds[0].replicate, places, _shown(np.nanmean(found, axis=0), optimum)))
-            series += _series(said, colour, lines, panel)
+                lines.append(Line(rounds[0].replicate, places, shown(np.nanmean(found, axis=0), optimum)))
+            series += averaged(said, colour, lines, panel=panel)
     return series
 
 
@@ -138,13 +139,3 @@ def _correlations(schedules: _Schedules) -> str:
         known = [value for value in found if value is not None]
         said += [f"{text.removeprefix('by ')} {np.mean(known):.2f}"] if known else []
     return f" Rank correlation with the score (Spearman), mean of the rounds: {', '.join(said)}." if said else ""
-
-
-def _series(label: str, colour: int, lines: list[Line], panel: str) -> list[Series]:
-    lines = [line for line in lines if not np.isnan(line.y).all()]
-    band = average_rounds([(line.x, line.y) for line in lines]) if len(lines) > 1 else None
-    return [Series(label, colour, lines, band, "", panel)] if lines else []
-
-
-def _shown(scores: np.ndarray, optimum: float | None) -> np.ndarray:
-    return scores if optimum is None else optimum - scores
