@@ -32,12 +32,14 @@ LONGEST = [
     "workflow/test_run.py",
     "workflow/test_run_ends.py",
     "workflow/test_dag.py",
+    "workflow/test_dag_variants.py",
     "modules/test_two_ranks.py",
     "stages/test_train.py",
     "modules/test_objective_modules.py",
     "stages/test_train_objectives.py",
     "stages/test_train_refusals.py",
     "stages/test_report.py",
+    "stages/test_report_states.py",
 ]
 
 
