@@ -108,6 +108,16 @@ def test_what_the_snakefile_imports_is_light() -> None:
     assert run.stdout.strip() == ""
 
 
+def test_a_fitted_surrogate_is_asked_without_the_seconds_that_lightning_takes() -> None:
+    """A round's filter searches one, and its refinement may be ranked by one."""
+    code = (
+        "import sys, llome.surrogate.files, llome.surrogate.evolution, llome.leon.ranking;"
+        "print(*({'lightning', 'torchmetrics'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == ""
+
+
 @pytest.mark.parametrize("module", sorted({module for module, _, _ in STAGES.values()}))
 def test_stage_modules_import_nothing_heavy_at_the_top(module: str) -> None:
     code = f"import sys, {module}; print(*({{'torch', 'lightning', 'transformers', 'matplotlib'}} & set(sys.modules)))"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -20,13 +20,15 @@ from llome.domain import Domain
 from llome.errors import DivergedError
 from llome.leon.certainty import estimate_certainty, next_lambda
 from llome.leon.classes import best_of, near_rows, occupancy
-from llome.leon.critic import Critic, fit_critic
 from llome.leon.ranks import Leon
 from llome.provenance import derive_seed
 from llome.surrogate.files import load_predictor
 from llome.surrogate.predicting import Predictor
 from llome.surrogate.states import as_states, count_states
 from llome.tables import Labeled, Meta, row_keys, same_problem
+
+if TYPE_CHECKING:
+    from llome.leon.critic import Critic
 
 LEAST_LABELS = 20
 """Feasible labels below which a surrogate is not believed."""
@@ -137,6 +139,8 @@ class Ranking:
 
     def _distances(self, unique: np.ndarray, inverse: np.ndarray, batch: int) -> tuple[np.ndarray, dict[str, Any]]:
         """(U,) c* of distinct proposals, 0 on average over what is known, and W1 between that and the proposals with their repeats."""
+        from llome.leon.critic import fit_critic  # imports Lightning, which takes seconds
+
         assert self.leon is not None
         seed = derive_seed(self.random_seed, "ranking", str(batch))
         rng = np.random.default_rng(seed)

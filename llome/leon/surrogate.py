@@ -13,7 +13,8 @@ import numpy as np
 from llome.errors import ConfigError, DivergedError
 from llome.provenance import derive_seed
 from llome.surrogate.holding import cells
-from llome.surrogate.predicting import Prediction, Predictor, fit_predictor
+from llome.surrogate.judging import fit_predictor
+from llome.surrogate.predicting import Prediction, Predictor
 from llome.surrogate.vectors import VectorEnsemble
 
 

@@ -70,11 +70,11 @@ def surrogate(
         import numpy as np
 
         from llome.surrogate.files import SurrogateCard, load_surrogate, save_surrogate
-        from llome.surrogate.fitting import Target, mean_score, rank_correlation, row_weights, seed_of
         from llome.surrogate.holding import cells
+        from llome.surrogate.judging import fit_predictor
         from llome.surrogate.network import Ensemble
-        from llome.surrogate.predicting import fit_predictor
         from llome.surrogate.states import as_states, count_states
+        from llome.surrogate.targets import Target, mean_score, rank_correlation, row_weights, seed_of
         from llome.tables import Labeled, Meta, same_problem
 
         tables = [Labeled.read(path) for path in labeled]

@@ -13,10 +13,10 @@ from llome import __version__
 from llome.domain import Domain
 from llome.errors import TableError
 from llome.provenance import hash_file, read_json, replacing, write_json
-from llome.surrogate.fitting import Target
 from llome.surrogate.network import Ensemble
 from llome.surrogate.predicting import Calibration, Predictor
 from llome.surrogate.states import count_states
+from llome.surrogate.targets import Target
 
 MARKER = "surrogate.json"
 _WEIGHTS = "model.safetensors"
@@ -30,7 +30,7 @@ class SurrogateCard:
     members: int
     filters: int
     target: dict[str, Any]
-    """How scores were made what it learnt (llome.surrogate.fitting.Target)."""
+    """How scores were made what it learnt (llome.surrogate.targets.Target)."""
     settings: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str | None] = field(default_factory=dict)
     """Content hash of the labels, and of the surrogate it went on from."""

@@ -10,9 +10,9 @@ from llome.errors import ConfigError, DivergedError
 from llome.leon import ranking as module
 from llome.leon.ranking import Ranking, spread_out
 from llome.leon.ranks import CriticSettings, Leon
-from llome.surrogate.fitting import Target
 from llome.surrogate.network import Network
 from llome.surrogate.predicting import Predictor
+from llome.surrogate.targets import Target
 
 DOMAIN = Domain(4, 6, "")
 FIT = CriticSettings(hidden=32, slope="penalty", steps=150, batch_size=64, learning_rate=5e-3)
@@ -91,7 +91,7 @@ def test_a_critic_that_diverges_costs_nothing_but_itself(monkeypatch: pytest.Mon
     def diverge(*_: object, **__: object) -> None:
         raise DivergedError("the source critic has diverged")
 
-    monkeypatch.setattr(module, "fit_critic", diverge)
+    monkeypatch.setattr("llome.leon.critic.fit_critic", diverge)
     found = ranking(*labels(), Leon()).rank(PROPOSALS)
     assert found.facts["diverged"] == "the source critic has diverged"
     assert found.lambda_ == 0

@@ -11,11 +11,12 @@ from llome.domain import PAD, Domain
 from llome.limits import keeps_limits
 from llome.surrogate.evolution import candidates
 from llome.surrogate.files import SurrogateCard, load_surrogate, save_surrogate
-from llome.surrogate.fitting import Target, fit
+from llome.surrogate.fitting import fit
 from llome.surrogate.known import Known
 from llome.surrogate.network import Ensemble
 from llome.surrogate.settings import Evolution
 from llome.surrogate.states import as_sequences, as_states, count_states
+from llome.surrogate.targets import Target
 from llome.surrogate.variation import Pool, insert_or_delete
 from llome.tables import row_keys
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from llome.scoring import Ehrlich
-from llome.surrogate.fitting import Target, fit, mean_score, rank_correlation, row_weights
+from llome.surrogate.fitting import fit
 from llome.surrogate.network import Ensemble, filter_width
+from llome.surrogate.targets import Target, mean_score, rank_correlation, row_weights
 
 
 def test_products_are_learnt_as_sums():

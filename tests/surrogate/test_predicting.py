@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from llome.scoring import Ehrlich
-from llome.surrogate.fitting import row_weights
 from llome.surrogate.holding import cells, hold_out
+from llome.surrogate.judging import fit_predictor
 from llome.surrogate.network import Ensemble
-from llome.surrogate.predicting import Calibration, Prediction, fit_predictor
+from llome.surrogate.predicting import Calibration, Prediction
+from llome.surrogate.targets import row_weights
 
 
 def prediction(mean: float, feasible: float, *, logarithmic: bool) -> Prediction:
