@@ -17,10 +17,14 @@ from llome.data.batches import StepLoader, StepSampler, TokenTable
 from llome.data.pairs import Examples, Kind, match_examples, select_best, split_by_source
 from llome.distances import Distance, choose_distance
 from llome.domain import Domain
+from llome.draws import row_keys as draw_keys
 from llome.errors import ConfigError, TableError
 from llome.policy.causal_lm import check_domain, load_card
 from llome.provenance import hash_file, hash_json
 from llome.tables import Labeled, row_keys, same_problem
+
+_VALIDATION = 4
+"""Purpose of the keys that order the validation examples, beside those of llome.data.pairs."""
 
 
 class PropEnDataModule(LightningDataModule):
@@ -112,9 +116,11 @@ class PropEnDataModule(LightningDataModule):
             random_seed=self.random_seed,
             distance=choose_distance(self.distance, domain),
         )
-        self.train_rows, self.val_rows = split_by_source(
+        self.train_rows, val_rows = split_by_source(
             self.examples, self.sequences, self.val_fraction, random_seed=self.random_seed
         )
+        # in an order of chance, and always the same, so that the first few (limit_val_batches) stand for all
+        self.val_rows = val_rows[np.argsort(draw_keys(self.random_seed, _VALIDATION, val_rows), kind="stable")]
         tokenizer = AutoTokenizer.from_pretrained(self.parent)
         self.codec = SequenceCodec(tokenizer, domain)
         self.table = TokenTable(self.examples, self.sequences, self.codec)
@@ -152,7 +158,7 @@ class PropEnDataModule(LightningDataModule):
         return self._train_loader
 
     def val_dataloader(self) -> StepLoader:
-        """The held-out examples in their order; no step where none are held out."""
+        """The held-out examples, in the same order every time; no step where none are held out."""
         return self.loader(self.val_rows)
 
     def state_dict(self) -> dict[str, Any]:
