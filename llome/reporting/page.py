@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from html import escape
 from typing import Any
 
@@ -106,7 +107,7 @@ def _notices(run: Run, unanalysed: Sequence[str], stopped: Sequence[str]) -> lis
         notices.append(f"Unfinished. {'; '.join(stopped)}.")
     if unanalysed:
         notices.append(f"Not analysed, so left out of figures 4, 5, 6 and 12: {'; '.join(unanalysed)}.")
-    notices += mixed_versions(run.versions)
+    notices += mixed_versions(run.versions) + mixed_programs(run.programs)
     return [f"<p class=warning role=note>{escape(text)}</p>" for text in notices]
 
 
@@ -115,6 +116,17 @@ def mixed_versions(versions: Mapping[str, Sequence[str]]) -> list[str]:
     mixed = {name: used for name, used in versions.items() if len(used) > 1}
     found = "; ".join(f"{name} {' and '.join(used)}" for name, used in sorted(mixed.items()))
     return [f"Mixed versions: {found}. Delete the older rounds to have them made again."] if mixed else []
+
+
+def mixed_programs(programs: Mapping[str, AbstractSet[str]]) -> list[str]:
+    """A sentence on the oracle's files that were changed between labels, if there are any."""
+    changed = sorted(name for name, contents in programs.items() if len(contents) > 1)
+    if not changed:
+        return []
+    return [
+        f"{' and '.join(changed)} changed while the run went on: scores of several versions of the oracle stand side by side."
+        " Give the experiment another name to have all sequences scored by one."
+    ]
 
 
 def _result_note(run: Run) -> str:

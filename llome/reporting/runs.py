@@ -233,6 +233,16 @@ class Run:
         return {name: sorted(versions) for name, versions in found.items()}
 
     @property
+    def programs(self) -> dict[str, set[str]]:
+        """The hashes of each of the user's files that scored: several where one was changed in between."""
+        found: dict[str, set[str]] = {}
+        for replicate in self.replicates:
+            for table in replicate.tables.values():
+                for name, content in table.meta.facts.get("program", {}).items():
+                    found.setdefault(name, set()).add(content)
+        return found
+
+    @property
     def makers(self) -> list[tuple[dict[str, Any], list[str]]]:
         """What made the rounds' files (llome.machine), each different record with the stages that it is of, in the order of the rounds."""
         found: dict[str, tuple[dict[str, Any], list[str]]] = {}

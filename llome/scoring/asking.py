@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from llome.errors import OracleError
+from llome.provenance import hash_file
 from llome.scoring.oracle import Answer, check_sequences
 from llome.scoring.problem import Posed
 from llome.scoring.process import Program
@@ -35,6 +38,16 @@ class Asked(Posed):
     """Whether it has ever answered: if not, what fails is the program, and not a sequence."""
     _in_vain = 0
     """Programs that ended without an answer since the last answer."""
+
+    @property
+    def files(self) -> list[Path]:
+        """The user's files that it runs, as far as they are known: scripts, modules."""
+        return []
+
+    @property
+    def program(self) -> dict[str, str]:
+        """The content hash of each of `files`: scores are those of this program, and of no later one."""
+        return {path.name: hash_file(path) for path in self.files if path.is_file()}
 
     def __call__(self, sequences: np.ndarray, *, query: int = 0) -> np.ndarray:
         """(N, L) integers -> (N,) float64 scores. Raises OracleError where one fails."""
@@ -177,3 +190,18 @@ class Asked(Posed):
     @abstractmethod
     def described(self) -> str:
         """What messages call it."""
+
+
+def program_facts(oracle: object, before: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """What a table says of the program that scored it, for its facts; nothing where the oracle is none.
+
+    A warning is printed where the table `before` it, of these facts, was scored by another.
+    """
+    program = oracle.program if isinstance(oracle, Asked) else {}
+    changed = sorted(name for name, hash in before.get("program", {}).items() if program.get(name, hash) != hash)
+    if changed:
+        print(
+            f"warning: {' and '.join(changed)} changed since the round before was labelled; what was answered then stays as it is. If"
+            " it scores otherwise now, give the experiment another name"
+        )
+    return {"program": program} if program else {}

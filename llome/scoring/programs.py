@@ -12,7 +12,7 @@ import json
 import shutil
 import sys
 import time
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from llome.scoring.problem import Problem
 from llome.scoring.process import Program
 
 _SCRIPTS = (".py", ".sh", ".pl", ".r", ".jl", ".js")
+
+
+def _is_script(word: Path) -> bool:
+    return word.suffix.lower() in _SCRIPTS
 
 
 class Command(Asked):
@@ -48,6 +52,13 @@ class Command(Asked):
         """The command."""
         return f"the command {' '.join(self.command)}"
 
+    @property
+    def files(self) -> list[Path]:
+        """Scripts among the words, and the program itself where it is named by a relative path."""
+        program, *words = map(Path, self.command)
+        named = [word for word in words if _is_script(word)]
+        return [path for path in [*([] if program.is_absolute() else [program]), *named] if path.is_file()]
+
     def check(self) -> None:
         """Raises ConfigError where the program, or a script among its arguments, is not there; nothing is started."""
         program, *words = self.command
@@ -56,7 +67,7 @@ class Command(Asked):
                 f"command: there is no program {program!r}; give its path, or a name that the shell finds too"
             )
         for word in words:
-            if Path(word).suffix.lower() in _SCRIPTS and not Path(word).exists():
+            if _is_script(Path(word)) and not Path(word).exists():
                 raise ConfigError(
                     f"command: there is no file {word} in {Path.cwd()}, where the run is started; correct its path"
                 )
@@ -106,19 +117,27 @@ class Python(Asked):
         """The function."""
         return self.function
 
+    @property
+    def files(self) -> list[Path]:
+        """The module."""
+        return [] if (found := self._find()) is None or not found.has_location else [Path(str(found.origin))]
+
     def check(self) -> None:
         """Raises ConfigError where the module is not to be found, from the folder the run is started in; nothing is imported."""
-        module = self.function.partition(":")[0]
-        top, *parts = module.split(".")
-        found = PathFinder.find_spec(top, [str(Path.cwd())]) or importlib.util.find_spec(top)
-        for part in parts:
-            inside = None if found is None else found.submodule_search_locations
-            found = None if inside is None else PathFinder.find_spec(part, list(inside))
-        if found is None:
+        if self._find() is None:
+            module = self.function.partition(":")[0]
             raise ConfigError(
                 f"function: there is no module {module} in {Path.cwd()} nor among what is installed; start the run in its folder, or"
                 " install it"
             )
+
+    def _find(self) -> ModuleSpec | None:
+        top, *parts = self.function.partition(":")[0].split(".")
+        found = PathFinder.find_spec(top, [str(Path.cwd())]) or importlib.util.find_spec(top)
+        for part in parts:
+            inside = None if found is None else found.submodule_search_locations
+            found = None if inside is None else PathFinder.find_spec(part, list(inside))
+        return found
 
     def _start(self) -> Program:
         """Start it and wait until it can be asked: what it takes to import is not the first batch's."""

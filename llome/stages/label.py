@@ -10,6 +10,7 @@ from tqdm import tqdm
 from llome.errors import BudgetExhaustedError, ConfigError, OracleError
 from llome.paths import parse_history, round_number
 from llome.provenance import exclusive, hash_file
+from llome.scoring.asking import program_facts
 from llome.scoring.budget import Budget, Labels
 from llome.scoring.journal import Journal
 from llome.scoring.lab import Manual
@@ -70,6 +71,7 @@ def label(
         raise ConfigError(
             f"shard is {shard}, but {oracle} is manual: a plate is measured as a whole; leave --shard out"
         )
+    program = program_facts(black_box, before.facts)
     with exclusive(out.parent, part.lock(out)):
         key = {"stage": "label", "inputs": inputs, "settings": settings}
         with (
@@ -100,7 +102,7 @@ def label(
                     f"all {count} sequences failed, the first with: {labels.message[0]}; mend the oracle, then run the same"
                     " command again: the calls stay counted"
                 )
-            meta = Meta(domain, inputs, settings, score.spent, labels.facts)
+            meta = Meta(domain, inputs, settings, score.spent, labels.facts | program)
             label_table(labels, candidates.sequence[rows], meta, round_number(history), history).write(out)
             journal.finish(keep=isinstance(black_box, Streaming))
             if by_hand is not None:

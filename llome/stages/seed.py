@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from llome.errors import ConfigError, OracleError, TableError
 from llome.provenance import exclusive, hash_file, read_json, write_json
+from llome.scoring.asking import program_facts
 from llome.scoring.budget import Budget, Labels
 from llome.scoring.genetic import Genetics, Round, evolve, first_population
 from llome.scoring.journal import Journal
@@ -85,6 +86,7 @@ def seed(
         inputs["resume_from"] = hash_file(resume_from / "labeled.parquet")
     spent = earlier.meta.spent if earlier is not None else 0
     Budget(black_box, total=budget, spent=spent, batch_size=batch_size).require((rounds - done) * population)
+    program = program_facts(black_box, {} if earlier is None else earlier.meta.facts)
     with exclusive(out):
         if following is None:
             following = first_population(
@@ -130,7 +132,7 @@ def seed(
                 inputs=inputs,
                 settings=settings | {"rounds": rounds},
                 spent=score.spent,
-                facts={"rounds": record.rounds},
+                facts={"rounds": record.rounds} | program,
             )
             state = {
                 "fingerprint": black_box.fingerprint,

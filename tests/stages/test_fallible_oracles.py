@@ -11,8 +11,9 @@ import yaml
 
 from llome.cli import main
 from llome.domain import Domain
+from llome.provenance import hash_file
 from llome.reporting.counts import count_labels
-from llome.scoring import load_oracle
+from llome.scoring import load_oracle, make_oracle
 from llome.tables import Failed, Labeled, Meta, Proposals, Selected
 
 FIRST = 10
@@ -202,3 +203,30 @@ def test_a_table_with_failures_holds_what_it_says():
         replace(table, failed=replace(failed, sequence=rows[1:3])).write("b.parquet")
     with pytest.raises(TableError, match="queries run to 3, but only 3"):
         replace(table, meta=Meta(domain, spent=3)).write("b.parquet")
+
+
+def test_a_program_that_changes_is_told(capsys):
+    domain = problem()
+    candidates(domain)
+    assert label("one.parquet") == 0
+    program = Labeled.read("one.parquet").meta.facts["program"]
+    assert program == {"score.py": hash_file("score.py")}
+    Path("seed.parquet").unlink()
+    Labeled.read("one.parquet").write("seed.parquet")
+    again = sequences(80)[61:]
+    Selected(Meta(domain), again, again, np.zeros(len(again))).write("selected.parquet")
+    capsys.readouterr()
+    assert label("two.parquet") == 0
+    assert "changed" not in capsys.readouterr().out
+    Path("score.py").write_text(SCRIPT + "\n# better\n")
+    assert label("three.parquet") == 0
+    assert "warning: score.py changed since the round before was labelled" in capsys.readouterr().out
+    assert Labeled.read("three.parquet").meta.facts["program"] != program
+
+
+def test_the_module_of_a_function_is_its_program():
+    Path("mine.py").write_text("def score(texts):\n    return [t.count('C') for t in texts]\n")
+    settings = {"name": "python", "alphabet": "dna", "length": 4, "function": "mine:score"}
+    assert make_oracle(settings).program == {"mine.py": hash_file("mine.py")}
+    command = {"name": "command", "alphabet": "dna", "length": 4, "command": [sys.executable, "missing.py", "data.csv"]}
+    assert make_oracle(command).program == {}

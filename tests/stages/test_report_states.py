@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from report_fixtures import DOMAIN, Page, benchmark, generation, make_experiment
 from llome import provenance
 from llome.cli import main
 from llome.stages.report import report
+from llome.tables import Labeled
 
 REWARD_KEYS = ("reward_mean", "se_reward", "reward_max", "improved")
 
@@ -232,6 +234,19 @@ def test_mixed_versions_are_told(experiment: Path) -> None:
     provenance.write_json(path, provenance.read_json(path) | {"versions": {"llome": "0.1.0", "torch": "2.1"}})
     assert main(["report", "--experiment", str(experiment)]) == 0
     assert "Mixed versions: torch 2.0 and 2.1." in Path("results/pencil/report/report.html").read_text()
+
+
+def test_a_program_that_changed_in_between_is_told(experiment: Path) -> None:
+    for history, content in (("sft1", "a"), ("sft2", "b")):
+        path = Path(f"results/pencil/r1/{history}/labeled.parquet")
+        table = Labeled.read(path)
+        facts = table.meta.facts | {"program": {"score.py": content, "rules.py": "c"}}
+        replace(table, meta=replace(table.meta, facts=facts)).write(path)
+    assert main(["report", "--experiment", str(experiment)]) == 0
+    page = Path("results/pencil/report/report.html").read_text()
+    assert (
+        "score.py changed while the run went on: scores of several versions of the oracle stand side by side." in page
+    )
 
 
 def test_unknown_optimum_draws_scores(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
