@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,8 +53,32 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
         main(["10000", str(tmp_path / "growth.csv")])
 
 
-@pytest.mark.parametrize("name", ["demo"])
+@pytest.mark.parametrize("name", ["demo", "published"])
 def test_the_pictures_of_the_readme_are_those_of_their_tables(name: str, root: Path, tmp_path: Path) -> None:
     (tmp_path / f"{name}.csv").write_text((root / "docs" / f"{name}.csv").read_text())
     main(["10000", str(tmp_path / f"{name}.csv")])
     assert (tmp_path / f"{name}.svg").read_text() == (root / "docs" / f"{name}.svg").read_text()
+
+
+def test_the_table_of_the_readme_is_that_of_the_published_functions(root: Path) -> None:
+    """Medians of the last values, and the round's end by which the optimum was found, of every function in docs/published.csv."""
+    plot = read_plot(root / "docs/published.csv", 10_000)
+    last: dict[tuple[str, str], list[tuple[float, float]]] = {
+        (s.panel, s.label): [(float(line.x[line.y <= line.y[-1]][0]), 1 - float(line.y[-1])) for line in s.lines]
+        for s in plot.series
+    }
+    assert {len(ends) for ends in last.values()} == {5}
+
+    def median(panel: str, label: str) -> float:
+        return float(np.median([best for _, best in last[panel, label]]))
+
+    expected = []
+    for panel in dict.fromkeys(panel for panel, _ in last):
+        found = [500 * math.ceil(count / 500) for count, best in last[panel, "LLOME sft40"] if best == 1]
+        tuned = max(median(panel, label) for label in ("GA", "GA (tunedslow)", "GA (tunedslower)"))
+        expected.append(
+            f"| `ehr_{panel}` | {median(panel, 'LLOME sft40'):.3f} | {min(found):,}-{max(found):,}, in {len(found)} of 5"
+            f" | {median(panel, 'GA (paper)'):.3f} | {tuned:.3f} |"
+        )
+    lines = (root / "README.md").read_text().splitlines()
+    assert [line for line in lines if line.startswith("| `ehr_")] == expected
