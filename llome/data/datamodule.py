@@ -57,7 +57,7 @@ class PropEnDataModule(LightningDataModule):
             num_neighbours: nearest neighbours each sequence is matched with.
             max_distance: largest distance of source and target, as a share of the length (the longer one's where lengths differ).
             distance: hamming or edit (substitutions, insertions and deletions); null: hamming, and edit where lengths differ.
-            max_infeasible: largest share of examples whose source is infeasible.
+            max_infeasible: largest share of examples whose source is infeasible, where any is feasible.
             max_triples_per_source: triples kept of one source.
             val_fraction: share of source sequences held out for validation.
             batch_size: examples of one optimiser step, over all micro-batches and devices.

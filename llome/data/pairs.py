@@ -81,7 +81,8 @@ def match_examples(
         kind: "pairs" (x, y), f(y) > f(x), or "triples" (x, y_w, y_l), f(y_w) > f(x) >= f(y_l), Eq. 31.
         num_neighbours: k_n.
         max_distance: largest distance of source and target, as a share of L; of the longer of the two where lengths differ.
-        max_infeasible: largest share of examples whose source is infeasible.
+        max_infeasible: largest share of examples whose source is infeasible; above 0 it does not hold where every source is: then
+            what is feasible is all that these labels teach.
         max_triples_per_source: triples kept of one source, a seeded choice.
         random_seed: of ties between neighbours and of all choices.
         distance: of two sequences; Hamming's is for sequences of one length alone.
@@ -113,7 +114,8 @@ def match_examples(
         keys = row_keys(random_seed, _TRIPLES, *sequences.T)
         examples = _draw_triples(indices, better, worse, keys, max_triples_per_source)
     matched = len(examples)
-    examples = _cap_infeasible(examples, sequences, scores, max_infeasible, random_seed)
+    if not max_infeasible or np.isfinite(scores[examples.sources]).any():
+        examples = _cap_infeasible(examples, sequences, scores, max_infeasible, random_seed)
     if not len(examples):
         feasible = int(np.isfinite(scores).sum())
         both = int((better.any(axis=1) & worse.any(axis=1)).sum())

@@ -73,6 +73,22 @@ def test_infeasible_sources_are_capped_by_a_stable_choice(population, kind):
     assert np.isfinite(scores[none.sources]).all()
 
 
+def test_where_all_feasible_ones_are_alike_what_is_feasible_is_learnt():
+    """A coarse function, and a seed that has found nothing: every feasible sequence scores 0."""
+    rng = np.random.default_rng(0)
+    sequences = np.unique(rng.integers(0, 3, (60, 8)), axis=0)
+    scores = np.where(np.arange(len(sequences)) % 2, 0.0, -np.inf)
+    settings = SETTINGS | {"max_distance": 1.0}
+    found = match_examples(sequences, scores, kind="pairs", **settings)
+    assert len(found) > 100
+    assert np.isneginf(scores[found.sources]).all()
+    assert (scores[found.targets] == 0).all()
+    with pytest.raises(LlomeError, match=r"none is left under max_infeasible 0.0; raise max_infeasible"):
+        match_examples(sequences, scores, kind="pairs", **settings | {"max_infeasible": 0.0})
+    scores[1] = 0.5
+    assert np.isfinite(scores[match_examples(sequences, scores, kind="pairs", **settings).sources]).any()
+
+
 def test_triples_are_capped_a_source(population):
     sequences, scores = population
     settings = SETTINGS | {"max_infeasible": 1.0}
