@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from llome.domain import Domain
 from llome.errors import DivergedError
 from llome.leon.certainty import estimate_certainty, next_lambda
 from llome.leon.classes import best_of, near_rows, occupancy
+from llome.leon.critic import fit_critic
 from llome.leon.ranks import Leon
 from llome.provenance import derive_seed
 from llome.surrogate.files import load_predictor
@@ -27,17 +28,12 @@ from llome.surrogate.predicting import Predictor
 from llome.surrogate.states import as_states, count_states
 from llome.tables import Labeled, Meta, row_keys, same_problem
 
-if TYPE_CHECKING:
-    from llome.leon.critic import Critic
-
 LEAST_LABELS = 20
 """Feasible labels below which a surrogate is not believed."""
 MOST_DESIGNS = 8192
 """Designs of either side that a critic is shown, drawn where there are more."""
 LEAST_MU = 0.1
 """With a mu of 0 all scores of a batch would be one."""
-BLOCK = 4096
-"""Designs that the critic looks at at once."""
 
 
 @dataclass(frozen=True)
@@ -139,31 +135,17 @@ class Ranking:
 
     def _distances(self, unique: np.ndarray, inverse: np.ndarray, batch: int) -> tuple[np.ndarray, dict[str, Any]]:
         """(U,) c* of distinct proposals, 0 on average over what is known, and W1 between that and the proposals with their repeats."""
-        from llome.leon.critic import fit_critic  # imports Lightning, which takes seconds
-
         assert self.leon is not None
         seed = derive_seed(self.random_seed, "ranking", str(batch))
         rng = np.random.default_rng(seed)
         known = self.source[rng.permutation(len(self.source))[:MOST_DESIGNS]]
         written = unique[inverse[rng.permutation(len(inverse))[:MOST_DESIGNS]]]
         try:
-            critic = fit_critic(self._encode(known), self._encode(written), self.leon.fit, random_seed=seed)
+            critic = fit_critic(known, written, self.leon.fit, random_seed=seed, num_states=count_states(self.domain))
         except DivergedError as err:
             return np.zeros(len(unique)), {"diverged": str(err)}
-        level = float(self._judge(critic, known).mean())
-        source = self._judge(critic, unique) - level
+        source = critic.score(unique) - float(critic.score(known).mean())
         return source, {"distance": -float(source[inverse].mean())}
-
-    def _judge(self, critic: Critic, states: np.ndarray) -> np.ndarray:
-        parts = [critic.score(self._encode(states[start : start + BLOCK])) for start in range(0, len(states), BLOCK)]
-        return np.concatenate(parts)
-
-    def _encode(self, states: np.ndarray) -> np.ndarray:
-        """(N, L) -> (N, L x V) float32: two sequences are the square root of their substitutions apart."""
-        number = count_states(self.domain)
-        found = np.zeros((*states.shape, number), dtype=np.float32)
-        np.put_along_axis(found, states[..., None].astype(np.int64), np.float32(0.5**0.5), axis=-1)
-        return found.reshape(len(states), -1)
 
     def _climb(self, found: np.ndarray, source: np.ndarray, counts: np.ndarray) -> float:
         """lambda: the dual ascent on W1 <= W0; what is favoured is in proportion to how often it was written x exp(f_hat + lambda c*)."""

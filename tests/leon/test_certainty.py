@@ -8,7 +8,8 @@ import pytest
 from llome.errors import ConfigError
 from llome.leon.certainty import Parts, estimate_certainty, next_lambda
 from llome.leon.classes import best_of, equal_rows, near_points, near_rows, occupancy
-from llome.leon.critic import CriticSettings, fit_critic
+from llome.leon.critic import fit_critic
+from llome.leon.ranks import CriticSettings
 
 
 def test_classes_of_sequences() -> None:

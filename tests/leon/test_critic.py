@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from llome.errors import ConfigError, DivergedError
-from llome.leon.critic import CriticSettings, fit_critic
+from llome.leon.critic import Critic, fit_critic
+from llome.leon.ranks import CriticSettings
 
 SLOPES = ("clip", "penalty")
 
@@ -54,6 +56,36 @@ def test_one_distribution_twice(slope: str) -> None:
         abs(fit_critic(source, proposals, CriticSettings(slope=slope), random_seed=1).distance(source, proposals))
         < 0.12
     )
+
+
+@pytest.mark.parametrize("slope", SLOPES)
+def test_sequences_are_their_one_hot_vectors(slope: str) -> None:
+    """Looked up or multiplied out: the same function, the same gradients, so the same critic up to rounding."""
+    rng = np.random.default_rng(2)
+    source, proposals = rng.integers(0, 5, (2, 300, 7))
+    proposals[:, :3] = 1
+    settings = CriticSettings(slope=slope, steps=60, batch_size=32)
+    one = fit_critic(source, proposals, settings, random_seed=4, num_states=5)
+    vectors = [(np.eye(5) * 0.5**0.5)[side].reshape(len(side), -1) for side in (source, proposals)]
+    other = fit_critic(*vectors, settings, random_seed=4)
+    np.testing.assert_allclose(one.score(source), other.score(vectors[0]), atol=2e-4)
+    assert one.distance(source, proposals) == pytest.approx(other.distance(*vectors), abs=2e-4)
+    assert one.distance(source, proposals) > 0.3
+
+
+def test_the_gradient_of_a_look_up_is_that_of_the_product() -> None:
+    rng = torch.Generator().manual_seed(0)
+    critic = Critic(4, 6, random_seed=1, num_states=3).double()
+    inputs = critic.as_inputs(torch.randint(0, 3, (9, 4), generator=rng).numpy())
+
+    def value(table: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(critic, {"table": table}, (inputs,))
+
+    assert torch.autograd.gradcheck(value, (critic.table.detach().requires_grad_(),))
+    reached = critic.reach(inputs).detach().requires_grad_()
+    ones = (torch.eye(3).double() * 0.5**0.5)[inputs - torch.arange(4) * 3].reshape(9, -1).requires_grad_()
+    (slope,) = torch.autograd.grad(critic.rest((ones - critic.centre) @ critic.table + critic.bias).sum(), ones)
+    torch.testing.assert_close(critic.slopes(reached), slope.norm(dim=1))
 
 
 def test_the_same_seed_gives_the_same_critic() -> None:

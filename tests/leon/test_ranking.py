@@ -91,7 +91,7 @@ def test_a_critic_that_diverges_costs_nothing_but_itself(monkeypatch: pytest.Mon
     def diverge(*_: object, **__: object) -> None:
         raise DivergedError("the source critic has diverged")
 
-    monkeypatch.setattr("llome.leon.critic.fit_critic", diverge)
+    monkeypatch.setattr(module, "fit_critic", diverge)
     found = ranking(*labels(), Leon()).rank(PROPOSALS)
     assert found.facts["diverged"] == "the source critic has diverged"
     assert found.lambda_ == 0
