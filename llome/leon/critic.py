@@ -6,8 +6,8 @@ gradients whose norm exceeds 1 (Gulrajani et al., arXiv 1704.00028, its one-side
 the slope by some number and not by 1, so the network is divided by the steepest slope that it has between designs: then W1 is in units
 of distance, and c* is comparable between fits. Either sees some of the distance only, never more but for chance.
 
-Sequences are looked up and never written out as vectors: the first layer's sum over a sequence's elements is a thousandth of the product
-with its one-hot vector. The loop is a loop, and not Lightning, which takes longer to import than a critic to fit, twice a round.
+Sequences are looked up and never written out as vectors: the first layer adds up a row an element, in place of one an element and state.
+The loop is a loop, and not Lightning, which takes longer to import than a critic to fit, twice a round.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ class Run:
         for replicate in self.replicates:
             for table in replicate.tables.values():
                 for name, content in table.meta.facts.get("program", {}).items():
-                    found.setdefault(name, set()).add(content)
+                    found.setdefault(name, set()).update(content.split())
         return found
 
     @property

@@ -112,8 +112,9 @@ def _rankings(surrogate: Path, proposed: Proposals, pool: np.ndarray, labeled: l
     from llome.leon.ranks import Leon
 
     written = proposed.take(proposed.parsed)
-    found = {"likelihood": written.logp_mean}
-    for name, leon in (("surrogate", None), ("leon", Leon())):
-        ranking = Ranking.load(surrogate, labeled, proposed.meta.domain, leon, random_seed=0)
-        found[name] = written.logp_mean if ranking.reason else ranking.rank(written.sequence).score
+    ranking = Ranking.load(surrogate, labeled, proposed.meta.domain, Leon(), random_seed=0)
+    found = dict.fromkeys(("likelihood", "surrogate", "leon"), written.logp_mean)
+    if not ranking.reason:
+        ranked = ranking.rank(written.sequence)
+        found |= {"surrogate": ranked.predicted, "leon": ranked.score}
     return {name: best_of_equals(written.sequence, value, pool) for name, value in found.items()}

@@ -67,6 +67,9 @@ def _join_labels(tables: list[Labeled], paths: list[Path]) -> Labeled:
     again = [table.meta.facts.get("again", 0) for table in tables]
     spent = max(table.meta.spent - more for table, more in zip(tables, again, strict=True)) + sum(again)
     facts = {**tables[0].meta.facts, "again": sum(again)}
+    if "program" in facts:  # of a file that was changed between two parts, both versions scored
+        programs = [table.meta.facts["program"] for table in tables]
+        facts["program"] = {name: " ".join(sorted({p.get(name, "") for p in programs})) for name in facts["program"]}
     meta = replace(whole.meta, spent=spent, facts={key: number for key, number in facts.items() if number})
     width = max(table.measurements.shape[1] for table in tables)
     padded = [
