@@ -89,37 +89,31 @@ def test_nothing_but_ask_and_tell_imports_the_command_line(file: Path) -> None:
     assert own or not any(name.startswith(("llome.cli", "llome.optimizer")) for name in imports_of(file))
 
 
+def imported(modules: str, among: set[str]) -> set[str]:
+    """Which of `among` a process has imported once it has imported `modules`."""
+    code = f"import sys, {modules}; print(*({among} & set(sys.modules)))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
 @pytest.mark.parametrize(
     "module", ["errors", "paths", "provenance", "draws", "tables", "codec", "experiment", "seconds", "variants", "cli"]
 )
 def test_foundations_import_no_torch(module: str) -> None:
-    heavy = "{'torch', 'lightning', 'transformers', 'matplotlib', 'scipy', 'pandas'}"
-    code = f"import sys, llome.{module}; print(*({heavy} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
+    heavy = {"torch", "lightning", "transformers", "matplotlib", "scipy", "pandas"}
+    assert not imported(f"llome.{module}", heavy)
 
 
 def test_what_the_snakefile_imports_is_light() -> None:
-    code = (
-        "import sys, llome.paths, llome.errors, llome.experiment, llome.provenance;"
-        "print(*({'torch', 'numpy', 'pyarrow', 'lightning'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
+    light = "llome.paths, llome.errors, llome.experiment, llome.provenance"
+    assert not imported(light, {"torch", "numpy", "pyarrow", "lightning"})
 
 
 def test_a_fitted_surrogate_is_asked_without_the_seconds_that_lightning_takes() -> None:
     """A round's filter searches one, and its refinement may be ranked by one."""
-    code = (
-        "import sys, llome.surrogate.files, llome.surrogate.evolution, llome.leon.ranking;"
-        "print(*({'lightning', 'torchmetrics'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
+    asking = "llome.surrogate.files, llome.surrogate.evolution, llome.leon.ranking"
+    assert not imported(asking, {"lightning", "torchmetrics"})
 
 
 @pytest.mark.parametrize("module", sorted({module for module, _, _ in STAGES.values()}))
 def test_stage_modules_import_nothing_heavy_at_the_top(module: str) -> None:
-    code = f"import sys, {module}; print(*({{'torch', 'lightning', 'transformers', 'matplotlib'}} & set(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == ""
+    assert not imported(module, {"torch", "lightning", "transformers", "matplotlib"})

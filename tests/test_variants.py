@@ -7,27 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import experiment_fixtures
 import pytest
 import yaml
 
 from llome.errors import ConfigError
 from llome.experiment import check_experiment, check_experiments, load_experiment, load_experiments
 
-GOOD: dict[str, Any] = {
-    "name": "demo",
-    "oracle": "oracle.yaml",
-    "seed": "seed.yaml",
-    "base": "base.yaml",
-    "train": {"sft": "sft.yaml", "marge": "marge.yaml"},
-    "refine": "refine.yaml",
-    "filter": "filter.yaml",
-    "schedules": [[{"sft": 1}, {"marge": 9}]],
-    "tune": {"marge": "grid.yaml"},
-    "replicates": 2,
-    "random_seed": 7,
-    "train_on": "last",
-    "budget": 40_000,
-}
+GOOD: dict[str, Any] = {**experiment_fixtures.GOOD, "schedules": [[{"sft": 1}, {"marge": 9}]], "budget": 40_000}
 ALONE: dict[str, Any] = {
     "name": "alone",
     "oracle": "oracle.yaml",

@@ -224,6 +224,17 @@ def test_a_program_that_changes_is_told(capsys):
     assert Labeled.read("three.parquet").meta.facts["program"] != program
 
 
+def test_parts_that_two_versions_of_a_program_scored_name_both():
+    candidates(problem())
+    assert label("one.parquet", "--shard", "1/2") == 0
+    first = hash_file("score.py")
+    Path("score.py").write_text(SCRIPT + "\n# better\n")
+    assert label("two.parquet", "--shard", "2/2") == 0
+    assert main(["gather", "--parts", "one.parquet", "two.parquet", "--out", "whole.parquet"]) == 0
+    both = Labeled.read("whole.parquet").meta.facts["program"]["score.py"]
+    assert sorted(both.split()) == sorted([first, hash_file("score.py")])
+
+
 def test_the_module_of_a_function_is_its_program():
     Path("mine.py").write_text("def score(texts):\n    return [t.count('C') for t in texts]\n")
     settings = {"name": "python", "alphabet": "dna", "length": 4, "function": "mine:score"}
