@@ -14,7 +14,9 @@ import os
 import re
 import shlex
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -80,6 +82,7 @@ STARTED = time.time()
 # One run at a time in a folder of results; the kernel drops the lock with this process.
 onstart:
     hold_results()
+    keep_warm()
 
 
 # The last words: the reports that were drawn, which a run that failed does not keep from the others.

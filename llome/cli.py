@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from llome import __version__
 from llome.errors import ConfigError, LlomeError
+from llome.warm import hand_over, serve
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -77,7 +78,14 @@ def main(args: list[str] | None = None) -> int:
     0 is success, 2 a user's mistake (one line on stderr, a traceback with `--debug`), 3 a wait for measurements, 130 an
     interrupt. What else is raised is a bug and leaves as it is.
     """
+    if args is None:
+        code = hand_over(sys.argv)
+        if code is not None:
+            return code
     args = list(sys.argv[1:] if args is None else args)
+    if args[:1] == ["--warm"]:
+        words = serve(*args[1:])
+        return 0 if words is None else main(words[1:])
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
     name = "llome"

@@ -1,4 +1,4 @@
-"""How a run begins and ends: it holds its results, and its last words are its reports, or what somebody has to measure."""
+"""How a run begins and ends: it holds its results and keeps its stages warm; its last words are its reports, or what is to be measured."""
 
 
 def print_drawn():
@@ -27,3 +27,21 @@ def hold_results():
     except LlomeError as err:
         print(f"error: {err}", file=sys.stderr)
         sys.exit(2)
+
+
+def keep_warm():
+    """Start what lets stages start at once (llome.warm), where they run on this machine; it ends when this process does."""
+    global warm
+    here = workflow.local_exec and not workflow.deployment_settings.deployment_method
+    if not here or not hasattr(os, "pidfd_open"):
+        return
+    os.environ["LLOME_WARM"] = str(Path(tempfile.mkdtemp(prefix="llome-"), "warm"))
+    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} | {"MKL_DYNAMIC": "FALSE"}
+    warm = subprocess.Popen(
+        [sys.executable, "-m", "llome.cli", "--warm", os.environ["LLOME_WARM"]],
+        env=os.environ | threads,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

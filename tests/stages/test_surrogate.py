@@ -5,34 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from surrogate_fixtures import DOMAIN, FIT, write_labeled
 
 from llome.cli import main
 from llome.domain import Domain
 from llome.provenance import exclusive
 from llome.surrogate.files import load_predictor, load_surrogate
 from llome.tables import Labeled, Meta, Proposals, Selected, row_keys
-
-DOMAIN = Domain(6, 8, "a" * 16)
-FIT = ("--members=2", "--filters=8", "--first_steps=30", "--steps=10", "--batch_size=16")
-
-
-def write_labeled(path, seed, *, domain=DOMAIN, spent=100, infeasible=False):
-    rows = np.unique(np.random.default_rng(seed).integers(0, 6, (60, 8)), axis=0).astype(np.int16)
-    score = (rows == 2).mean(axis=1)
-    if infeasible:
-        score[:] = -np.inf
-    else:
-        score[::7] = -np.inf
-    n = len(rows)
-    Labeled(
-        meta=Meta(domain, spent=spent),
-        sequence=rows,
-        score=score,
-        query=np.arange(n),
-        round=np.ones(n, np.int32),
-        origin=np.array(["ga"] * n, dtype=object),
-    ).write(path)
-    return rows
 
 
 def write_proposals(path, rows, domain=DOMAIN):
