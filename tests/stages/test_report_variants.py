@@ -102,6 +102,32 @@ def test_regrets_have_a_panel_a_variant(variants: Path) -> None:
     assert points("regret", "double", "GA", "0") == [(1, 2.0), (2, 1.75), (8, 1.5), (12, 1.5)]
 
 
+def test_ways_to_optimise_one_function_share_a_panel(variants: Path) -> None:
+    """Functions are told apart by their files, ways by what their names do not share; the genetic algorithm stands there once."""
+    names = ("l3_plain", "l3_double", "l4_plain", "l4_double")
+    for name in names:
+        shutil.copytree(f"results/pencil/{name[3:]}", f"results/pencil/{name}")
+        shutil.copy("results/pencil/plain/oracle.json", f"results/pencil/{name}/oracle.json")
+    shutil.copy("oracle.yaml", "other.yaml")
+    write_settings(
+        variants,
+        {name: {"oracle": "other.yaml"} if name.startswith("l4") else {} for name in names},
+        schedules=[[{"sft": 2}]],
+    )
+    text = compare(variants)
+    series = dict.fromkeys((r["panel"], r["series"]) for r in read("regret"))
+    assert list(series) == [(p, s) for p in ("l3", "l4") for s in ("GA", "plain", "double")]
+    assert points("regret", "l4", "plain", "0") == points("regret", "l3", "double", "0")
+    rows = [(r["variant"], r["method"]) for r in read("results")]
+    assert rows == [
+        (f"{f}_{w}", m)
+        for f in ("l3", "l4")
+        for w, m in (("plain", "LLOME sft2"), ("plain", "GA"), ("double", "LLOME sft2"))
+    ]
+    assert "a panel a function" in text
+    assert "hypervolume" not in text
+
+
 def test_frontiers_and_hypervolumes_up_to_what_all_have_reached(variants: Path) -> None:
     text = compare(variants)
     # all replicates of both: GA 0.75 at 1 (r1 of plain), .5 at 4, .25 at 11

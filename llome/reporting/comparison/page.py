@@ -15,7 +15,7 @@ from llome.reporting.comparison.difficulty import (
     find_ladders,
 )
 from llome.reporting.comparison.summary import Verdicts, build_regret_plot, result_cells, result_csv
-from llome.reporting.comparison.variants import Variant, alike, method_colours
+from llome.reporting.comparison.variants import Variant, alike, group_by_function, method_colours
 from llome.reporting.comparison.volumes import Arena, build_frontiers, find_arena, volume_cells, volume_claims
 from llome.reporting.html import csv_link, document, figure, table
 from llome.reporting.page import mixed_versions
@@ -42,7 +42,8 @@ class Comparison:
 def compare(variants: Sequence[Variant], missing: Sequence[str]) -> Comparison:
     """Compute and lay out everything, from what there is; `missing` says what there is not."""
     shown, colours = alike(variants), method_colours(variants)
-    arena, ladders = find_arena(variants), find_ladders(shown)
+    grouped = group_by_function(variants)  # what one function is optimised by in several ways is no sum over functions
+    arena, ladders = None if grouped else find_arena(variants), find_ladders(shown)
     plots = [build_regret_plot(shown, colours)] + ([] if arena is None else [build_frontiers(arena, colours)])
     if ladders:
         plots += build_difficulty_plots(shown, ladders, colours)

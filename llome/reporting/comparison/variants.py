@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,3 +101,23 @@ def method_colours(variants: Sequence[Variant]) -> Mapping[str, int]:
         **{name: -i for i, name in enumerate(rivals, start=1)},
         **{name: i for i, name in enumerate(schedules, start=1)},
     }
+
+
+def group_by_function(variants: Sequence[Variant]) -> dict[str, dict[str, Variant]]:
+    """The variants of each function by what is their own: the part of their names that those of one function do not share.
+
+    Where some of them have one function and differ in its optimiser, one schedule each: functions are named by what their variants'
+    names share, `l32_leon` and `l32_surrogate` by l32, or by their oracle's file where that is nothing. Empty otherwise.
+    """
+    members: dict[tuple[str, str], list[Variant]] = {}
+    for v in variants:
+        members.setdefault((v.experiment.oracle, str(v.experiment.seed)), []).append(v)
+    single = all(len(v.experiment.schedules) == 1 for v in variants)
+    if not single or all(len(group) == 1 for group in members.values()):
+        return {}
+    groups = {}
+    for (oracle, _), group in members.items():
+        shared = os.path.commonprefix([v.name for v in group]).rpartition("_")[0]
+        start = len(shared) + 1 if shared else 0
+        groups[shared or Path(oracle).stem] = {v.name[start:]: v for v in group}
+    return groups if len(groups) == len(members) else {}
