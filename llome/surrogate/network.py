@@ -132,4 +132,4 @@ class Ensemble(Network):
 
 def _sums(table: Tensor, placed: Tensor, windows: Tensor) -> Tensor:
     """(B, L, filters) answers of the filters at every position."""
-    return F.embedding_bag(windows.flatten(0, 1), table, mode="sum").view(len(windows), *placed.shape) + placed
+    return F.embedding_bag(windows.flatten(0, 1), table, mode="sum").view(len(windows), *placed.shape).add_(placed)
