@@ -35,10 +35,11 @@ def keep_warm():
     here = workflow.local_exec and not workflow.deployment_settings.deployment_method
     if not here or not hasattr(os, "pidfd_open"):
         return
-    os.environ["LLOME_WARM"] = str(Path(tempfile.mkdtemp(prefix="llome-"), "warm"))
+    door = str(Path(tempfile.mkdtemp(prefix="llome-"), "warm"))
+    os.environ.update(LLOME_WARM=door)
     threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} | {"MKL_DYNAMIC": "FALSE"}
     warm = subprocess.Popen(
-        [sys.executable, "-m", "llome.cli", "--warm", os.environ["LLOME_WARM"]],
+        [sys.executable, "-m", "llome.cli", "--warm", door],
         env=os.environ | threads,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
