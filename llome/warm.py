@@ -86,6 +86,10 @@ def serve(path: str) -> list[str] | None:
     Returns:
         In each copy, the words of the stage that it is now to run (`sys.argv`); None in this process, at its end.
     """
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:  # a kernel, or a sandbox, that has none: stages load for themselves
+        return None
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(path)
         listening.listen(64)  # who asks before all is loaded waits no longer than it would by itself
