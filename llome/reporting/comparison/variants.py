@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,7 +117,8 @@ def group_by_function(variants: Sequence[Variant]) -> dict[str, dict[str, Varian
         return {}
     groups = {}
     for (oracle, _), group in members.items():
-        shared = os.path.commonprefix([v.name for v in group]).rpartition("_")[0]
+        words = zip(*(v.name.split("_")[:-1] for v in group), strict=False)
+        shared = "_".join(column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, words))
         start = len(shared) + 1 if shared else 0
         groups[shared or Path(oracle).stem] = {v.name[start:]: v for v in group}
     return groups if len(groups) == len(members) else {}
