@@ -60,14 +60,15 @@ def hand_over(words: list[str]) -> int | None:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(path)
-            _ask(connection, {"words": words, "folder": os.getcwd(), "environment": dict(os.environ)})
+            ignored = [number for number in _FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
+            question = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ), "ignored": ignored}
+            _ask(connection, question)
             if not connection.recv(1):
                 return None
         except OSError:
             return None
-        for number in _FORWARDED:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, _: connection.send(bytes([number])))
+        for number in set(_FORWARDED) - set(ignored):
+            signal.signal(number, lambda number, _: connection.send(bytes([number])))
         answer = connection.recv(4)
     if len(answer) < 4:
         print(f"llome {words[1]}: error: the process that ran it ended; run the same command again", file=sys.stderr)
@@ -186,6 +187,9 @@ def _become(question: dict[str, Any]) -> list[str]:
     for target, stream in enumerate(question["streams"]):
         os.dup2(stream, target)
         os.close(stream)
+    for number in _FORWARDED:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in question["ignored"] else usual)
     threads = os.environ.get("OMP_NUM_THREADS")
     os.chdir(question["folder"])
     os.environ.clear()

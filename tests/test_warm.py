@@ -44,11 +44,16 @@ def fit(folder: Path, out: str, *options: str, **environment: str) -> subprocess
     return subprocess.run(command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True)
 
 
+def hear_interrupts() -> None:
+    """As a shell's jobs in the foreground do, whatever this process was started with."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, server: psutil.Process) -> tuple[subprocess.Popen[bytes], psutil.Process]:
     """A fit that goes on for long, and the copy that does it."""
     command = [LLOME, "surrogate", "--labeled", "seed.parquet", "--out=long", *FIT, "--first_steps=1000000"]
     with open(folder / "said.txt", "w") as said:
-        stage = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said)
+        stage = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, preexec_fn=hear_interrupts)
     while not server.children():
         assert stage.poll() is None, (folder / "said.txt").read_text()
         time.sleep(0.01)
