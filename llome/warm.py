@@ -144,6 +144,8 @@ def serve(path: str) -> list[str] | None:
 def _pass_on(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
     """Signal the copy as its `llome` says, or kill it with that."""
     assert isinstance(key.fileobj, socket.socket)
+    if key.fileobj.fileno() < 0:  # the copy's end was seen a moment before, and its number may be another's by now
+        return
     try:
         numbers = key.fileobj.recv(16)
     except OSError:

@@ -111,6 +111,18 @@ def test_a_stage_dies_with_its_copy(folder: Path, server: psutil.Process) -> Non
     assert stage.wait(timeout=5) == -signal.SIGKILL
 
 
+def test_the_ends_of_both_may_be_seen_at_once(folder: Path, server: psutil.Process) -> None:
+    stage, copy = start(folder, server)
+    server.suspend()
+    copy.kill()
+    stage.kill()
+    stage.wait()
+    server.resume()
+    assert fit(folder, "after").returncode == 0
+    assert server.status() != psutil.STATUS_ZOMBIE
+    assert not server.children()
+
+
 def test_an_interrupt_reaches_the_copy(folder: Path, server: psutil.Process) -> None:
     stage, copy = start(folder, server)
     stage.send_signal(signal.SIGINT)
