@@ -126,6 +126,8 @@ def test_ways_to_optimise_one_function_share_a_panel(variants: Path) -> None:
     ]
     assert "a panel a function" in text
     assert "hypervolume" not in text
+    hard = text.split("How hard they are")[1].split("</section>")[0]
+    assert [hard.count(f">{name}<") for name in ("l3", "l4", "l3_plain", "l4_double")] == [1, 1, 0, 0]
 
 
 def test_frontiers_and_hypervolumes_up_to_what_all_have_reached(variants: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from llome.reporting.claims import Finding, find
-from llome.reporting.comparison.variants import Variant
+from llome.reporting.comparison.variants import Variant, group_by_function
 from llome.reporting.curves import average_rounds
 from llome.reporting.findings import GENETIC, UNKNOWN, Method, build_rows
 from llome.reporting.plots import Line, Plot, Series, spread_note
@@ -147,15 +147,22 @@ def last_scores(ladder: Ladder, name: str) -> dict[int, list[float]] | None:
 
 
 def difficulty_cells(variants: Sequence[Variant]) -> list[list[str]]:
-    """Header and cells: the settings of each variant's function, its exact shares, and the genetic algorithm's last score."""
+    """Header and cells: the settings of each variant's function, its exact shares, and the genetic algorithm's last score.
+
+    A row a function where several variants optimise one, and so share its genetic algorithm.
+    """
     header = ["", *SYMBOLS.values(), "feasible", "optimal", "GA's best score", "GA's regret"]
     cells = [header]
-    for v in variants:
+    groups = group_by_function(variants)
+    functions = {name: next(iter(members.values())) for name, members in groups.items()} or {
+        v.name: v for v in variants
+    }
+    for name, v in functions.items():
         row = next(row for row in build_rows(v.run) if row.label.startswith(GENETIC))
         counts = v.counts or {}
         shares = [_share(counts, "feasible"), _share(counts, "optimal")]
         found = [UNKNOWN if e is None else e.format(".3f") for e in (row.best, row.regret)]
-        cells.append([v.name, *(str(v.arguments.get(key, UNKNOWN)) for key in SYMBOLS), *shares, *found])
+        cells.append([name, *(str(v.arguments.get(key, UNKNOWN)) for key in SYMBOLS), *shares, *found])
     return cells
 
 
