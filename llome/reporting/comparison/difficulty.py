@@ -153,11 +153,8 @@ def difficulty_cells(variants: Sequence[Variant]) -> list[list[str]]:
     """
     header = ["", *SYMBOLS.values(), "feasible", "optimal", "GA's best score", "GA's regret"]
     cells = [header]
-    groups = group_by_function(variants)
-    functions = {name: next(iter(members.values())) for name, members in groups.items()} or {
-        v.name: v for v in variants
-    }
-    for name, v in functions.items():
+    for name, members in (group_by_function(variants) or {v.name: {v.name: v} for v in variants}).items():
+        v = next(iter(members.values()))
         row = next(row for row in build_rows(v.run) if row.label.startswith(GENETIC))
         counts = v.counts or {}
         shares = [_share(counts, "feasible"), _share(counts, "optimal")]
