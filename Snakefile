@@ -49,10 +49,12 @@ gc.set_threshold(50_000)
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # a cluster's warning before a time limit is training's to answer
 os.environ.update(PATH=PATH, LLOME_WORKFLOW_PID=str(os.getpid()))
-# Sums depend on how many threads share them: as many on every machine, whatever --cores says, so that the bytes agree.
+# Sums depend on how many threads share them, as many on every machine, whatever --cores says, so that the bytes agree; and, but for
+# MKL's reproducible mode, they may depend on which thread is ready first.
 THREADS = next(iter(EXPERIMENTS.values())).threads or 2  # the same in all variants
 SHARDS = next(iter(EXPERIMENTS.values())).shards
-shell.prefix(f"export OMP_NUM_THREADS={THREADS} MKL_NUM_THREADS={THREADS} MKL_DYNAMIC=FALSE; ")
+SUMS = {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS), "MKL_DYNAMIC": "FALSE", "MKL_CBWR": "AUTO"}
+shell.prefix(f"export {' '.join(f'{name}={value}' for name, value in SUMS.items())}; ")
 
 
 include: "rules/lineage.smk"

@@ -37,10 +37,9 @@ def keep_warm():
         return
     door = str(Path(tempfile.mkdtemp(prefix="llome-"), "warm"))
     os.environ.update(LLOME_WARM=door)
-    threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} | {"MKL_DYNAMIC": "FALSE"}
     warm = subprocess.Popen(
         [sys.executable, "-m", "llome.cli", "--warm", door],
-        env=os.environ | threads,
+        env=os.environ | SUMS,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from workflow.conftest import Clone, artefacts, processes
 
 from llome.policy.causal_lm import load_policy
@@ -142,9 +143,21 @@ def warned(jobs: list[dict[str, str]]) -> bool:
     return bool(jobs) and (jobs[0]["Restarts"] == "1" or jobs[0]["RunTime"] > "00:01:45")
 
 
+def apart(one: Clone, other: Clone) -> dict[str, float]:
+    """How far the weights of two runs are from each other, by model: rounding, or something else."""
+    weights = [
+        {p.relative_to(c.folder): load_file(p) for p in c.folder.rglob("model.safetensors")} for c in (one, other)
+    ]
+    return {
+        str(path): max(float((tensor - weights[1][path][name]).abs().max()) for name, tensor in model.items())
+        for path, model in weights[0].items()
+        if path in weights[1]
+    }
+
+
 def test_a_run_on_a_cluster_ends_as_on_one_machine(submitted: Submitted, local: Clone) -> None:
     assert submitted.process.returncode == 0, submitted.log.read_text()
-    assert artefacts(submitted.clone) == artefacts(local)
+    assert artefacts(submitted.clone) == artefacts(local), apart(submitted.clone, local)
     assert not submitted.jobs("summarize")  # a matter of seconds, done where snakemake runs
     assert "gpu:a100" in str(submitted.jobs("refine", "sft2")[0])
     assert submitted.jobs("refine", "sft2")[0]["Partition"] == "gpu"

@@ -39,7 +39,8 @@ def test_a_run_begun_in_python_goes_on_under_snakemake(clone: Clone) -> None:
     told.write_text(yaml.safe_dump(yaml.safe_load(experiment.read_text()) | {"name": "told"}))
     run = clone.snakemake()
     assert run.returncode == 0, run.stdout + run.stderr
-    environment = {**clone.environment, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "MKL_DYNAMIC": "FALSE"}
+    sums = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "MKL_DYNAMIC": "FALSE", "MKL_CBWR": "AUTO"}
+    environment = {**clone.environment, **sums}
     loop = [sys.executable, "-c", LOOP, "told.yaml", "1"]
     begun = subprocess.run(loop, cwd=clone.folder, env=environment, capture_output=True, text=True)
     assert begun.returncode == 0, begun.stdout + begun.stderr
