@@ -22,7 +22,7 @@ STAMP = .venv/.set-up
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
 	@echo "make docs      the demo, and the README's table and picture of it"
-	@echo "make figures   the README's pictures of regrets, from docs/demo.csv and docs/published.csv"
+	@echo "make figures   the README's pictures of regrets, from docs/{demo,published,ablation}.csv"
 	@echo "make test      run the tests (WORKERS=2; 0: in one process); PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
@@ -37,10 +37,10 @@ demo: $(STAMP)
 	.venv/bin/snakemake --cores $(CORES) --configfile configs/experiments/demo.yaml
 	@test results/demo/report/summary.txt -nt .venv/.demo || cat results/demo/report/summary.txt
 
-# The README's pictures of regrets, from the tables beside them; with docs, the demo's table from a run. (The published functions' is
-# results/laptop_published/report/regret.csv, half a day on two cores.) The one of costs is drawn by growth.
+# The README's pictures of regrets, from the tables beside them; with docs, the demo's table from a run. The others are what a report writes to
+# results/laptop_{published,ablation}/report/regret.csv: half a day, and an hour, on two cores. The one of costs is drawn by growth.
 figures: $(STAMP)
-	.venv/bin/python -m llome.reporting.redraw 10000 docs/demo.csv docs/published.csv
+	.venv/bin/python -m llome.reporting.redraw 10000 docs/demo.csv docs/published.csv docs/ablation.csv
 
 docs: demo
 	cp results/demo/report/fig2a.csv docs/demo.csv

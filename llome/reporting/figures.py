@@ -87,7 +87,7 @@ def _make_panels(plot: Plot, paper: str) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     count = len(plot.panels)
-    if not any(plot.panels):
+    if count == 1:
         figure = Figure(figsize=(5.2, 3.7) if plot.steps else (4.4, 3.5), layout="constrained", facecolor=paper)
         axes = figure.add_subplot()
         axes.set_xlabel(plot.xlabel)
@@ -142,7 +142,7 @@ def _set_axes(axes: Axes, plot: Plot, members: Sequence[Series]) -> None:
 
 
 def _add_legend(figure: Figure, panels: Sequence[Axes], variants: Sequence[Line2D]) -> None:
-    """Above the axes, in the order of the experiment, in one row where that fits and else in two columns; then the variants."""
+    """Above the axes, in the order of the experiment, in as few rows as hold it; then the variants."""
     shown: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -151,7 +151,11 @@ def _add_legend(figure: Figure, panels: Sequence[Axes], variants: Sequence[Line2
     labels, handles = list(shown), list(shown.values())
     order = sorted(range(len(labels)), key=lambda i: str(handles[i].get_gid()))
     points = sum(40 + 6.3 * len(label) for label in labels)
-    columns = len(labels) if points < 72 * figure.get_figwidth() else 2
+    width = 72 * figure.get_figwidth()
+    fitting = len(labels) if points < width else max(2, int(width / (40 + 6.3 * max(map(len, labels)))))
+    rows = -(-len(labels) // fitting)
+    columns = -(-len(labels) // rows)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, rows - 2))
     order = [i for column in range(columns) for i in order[column::columns]]  # matplotlib fills column by column
     figure.legend(
         [handles[i] for i in order],

@@ -95,6 +95,19 @@ def test_panels_and_variants() -> None:
     assert len(rows) == 1 + 8 * 3
 
 
+def test_a_long_legend_makes_a_figure_taller_and_takes_nothing_from_its_only_panel() -> None:
+    x, y = np.array([0, 1, 2]), np.array([1.0, 0.5, 0.25])
+
+    def height(count: int) -> float:
+        series = [Series(f"variant {i}", i, [Line(0, x, y)], None, panel="ehr") for i in range(count)]
+        svg = draw(Plot("regret", "T", "", "evaluations", "regret", series, top=1.0, steps=True))
+        label = re.search(r"<text[^>]*>regret</text>", svg)
+        assert label and svg.count(">ehr</text>") == 1
+        return float(re.findall(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[0])
+
+    assert height(2) == height(5) < height(9)
+
+
 def test_panels_with_axes_and_legends_of_their_own() -> None:
     series = [
         Series(f"{name} = {n * scale}", n, [Line(0, np.array([0, scale]), np.array([1.0, 0.5]))], None, panel=name)

@@ -53,33 +53,56 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
         main(["10000", str(tmp_path / "growth.csv")])
 
 
-@pytest.mark.parametrize("name", ["demo", "published"])
+@pytest.mark.parametrize("name", ["demo", "published", "ablation"])
 def test_the_pictures_of_the_readme_are_those_of_their_tables(name: str, root: Path, tmp_path: Path) -> None:
     (tmp_path / f"{name}.csv").write_text((root / "docs" / f"{name}.csv").read_text())
     main(["10000", str(tmp_path / f"{name}.csv")])
     assert (tmp_path / f"{name}.svg").read_text() == (root / "docs" / f"{name}.svg").read_text()
 
 
+class Table:
+    """What the lines of a regret figure end at, for the README's tables."""
+
+    def __init__(self, path: Path) -> None:
+        self.last = {
+            (s.panel, s.label): [(float(line.x[line.y <= line.y[-1]][0]), 1 - float(line.y[-1])) for line in s.lines]
+            for s in read_plot(path, 10_000).series
+        }
+
+    def median(self, panel: str, label: str) -> float:
+        """Of the best scores."""
+        return float(np.median([best for _, best in self.last[panel, label]]))
+
+    def found(self, panel: str, label: str) -> str:
+        """The ends of the rounds by which the optimum was found."""
+        ends = self.last[panel, label]
+        counts = sorted(500 * math.ceil(count / 500) for count, best in ends if best == 1)
+        bounds = "-".join(f"{count:,}" for count in dict.fromkeys(counts[:1] + counts[-1:]))
+        return f"{bounds}, in {len(counts)} of {len(ends)}" if counts else "not found"
+
+
 def test_the_table_of_the_readme_is_that_of_the_published_functions(root: Path) -> None:
-    """Medians of the last values, and the round's end by which the optimum was found, of every function in docs/published.csv."""
-    plot = read_plot(root / "docs/published.csv", 10_000)
-    last: dict[tuple[str, str], list[tuple[float, float]]] = {
-        (s.panel, s.label): [(float(line.x[line.y <= line.y[-1]][0]), 1 - float(line.y[-1])) for line in s.lines]
-        for s in plot.series
-    }
-    assert {len(ends) for ends in last.values()} == {5}
-
-    def median(panel: str, label: str) -> float:
-        return float(np.median([best for _, best in last[panel, label]]))
-
+    table = Table(root / "docs/published.csv")
+    assert {len(ends) for ends in table.last.values()} == {5}
     expected = []
-    for panel in dict.fromkeys(panel for panel, _ in last):
-        found = [500 * math.ceil(count / 500) for count, best in last[panel, "LLOME sft40"] if best == 1]
-        tuned = max(median(panel, label) for label in ("GA", "GA (tunedslow)", "GA (tunedslower)"))
-        when = f"{min(found):,}-{max(found):,}, in {len(found)} of 5" if found else "not found"
+    for panel in dict.fromkeys(panel for panel, _ in table.last):
+        tuned = max(table.median(panel, label) for label in ("GA", "GA (tunedslow)", "GA (tunedslower)"))
         expected.append(
-            f"| `ehr_{panel}` | {median(panel, 'LLOME sft40'):.3f} | {when}"
-            f" | {median(panel, 'GA (paper)'):.3f} | {tuned:.3f} |"
+            f"| `ehr_{panel}` | {table.median(panel, 'LLOME sft40'):.3f} | {table.found(panel, 'LLOME sft40')}"
+            f" | {table.median(panel, 'GA (paper)'):.3f} | {tuned:.3f} |"
         )
     lines = (root / "README.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| `ehr_")] == expected
+
+
+def test_the_table_of_the_readme_is_that_of_the_ablation(root: Path) -> None:
+    table = Table(root / "docs/ablation.csv")
+    assert {len(ends) for ends in table.last.values()} == {3}
+    rows = [line.split(" | ") for line in (root / "README.md").read_text().splitlines() if line.startswith("| with")]
+    said = {row[0].split("`")[1]: row[1:] for row in rows}
+    expected = {
+        label: [f"{table.median(panel, label):.3f}", f"{table.found(panel, label)} |"]
+        for panel, label in table.last
+        if label != "GA"
+    }
+    assert said == expected
