@@ -102,7 +102,8 @@ def test_a_long_legend_makes_a_figure_taller_and_takes_nothing_from_its_only_pan
         series = [Series(f"variant {i}", i, [Line(0, x, y)], None, panel="ehr") for i in range(count)]
         svg = draw(Plot("regret", "T", "", "evaluations", "regret", series, top=1.0, steps=True))
         label = re.search(r"<text[^>]*>regret</text>", svg)
-        assert label and svg.count(">ehr</text>") == 1
+        assert label
+        assert svg.count(">ehr</text>") == 1
         return float(re.findall(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[0])
 
     assert height(2) == height(5) < height(9)
