@@ -121,7 +121,7 @@ def _set_axes(axes: Axes, plot: Plot, members: Sequence[Series]) -> None:
     last = max(high for _, high in ends)
     axes.set_xlim(0 if min(low for low, _ in ends) > 0 else -0.03 * last, 1.02 * last)
     axes.set_ylim(0, None if plot.top is None else 1.03 * plot.top)
-    axes.xaxis.set_major_locator(MaxNLocator(3 if any(plot.panels) else 6 if plot.steps else 5, integer=plot.whole))
+    axes.xaxis.set_major_locator(MaxNLocator(3 if len(plot.panels) > 1 else 6 if plot.steps else 5, integer=plot.whole))
     if plot.whole:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     if plot.percent:
