@@ -123,7 +123,7 @@ class Sampler:
         passes = passes_of(self.model, row_tokens(self.codec))
         while parts:
             rows = parts.pop(0)
-            held, of_row = np.unique(prompt[rows], return_inverse=True)
+            held, of_row = _most_first(prompt[rows])
             try:
                 with torch.inference_mode():
                     decoding = _Decoding(self, passes, prompts[held], of_row, temperatures[rows], keys[rows])
@@ -175,7 +175,7 @@ class _Decoding:
         temperatures: np.ndarray,
         keys: np.ndarray,
     ) -> None:
-        """`prompts` are (P, L) sequences, `prompt` (R,) says which is a row's."""
+        """`prompts` are (P, L) sequences, those with the most rows first; `prompt` (R,) says which is a row's."""
         self.sampler, self.passes, device = sampler, passes, sampler.device
         ids, mask = sampler.codec.encode_prompts(prompts)
         self.ids, self.mask = torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
@@ -184,7 +184,7 @@ class _Decoding:
             prompts[prompt],
             torch.from_numpy(temperatures).to(dtype=sampler.wide).to(device),
         )
-        self.prompt_lengths = self.mask.sum(1)
+        self.prompt_lengths, self.counts = self.mask.sum(1), np.bincount(prompt).tolist()
         self.rows = torch.arange(len(keys), device=device)  # the unfinished ones
         self.node = torch.from_numpy(prompt).to(device)  # of each of them
 
@@ -196,7 +196,7 @@ class _Decoding:
         grammar = self.sampler.grammar
         states = grammar.start(self.sources) if grammar is not None else None
         logits, prefix = self.passes.read(self.ids, self.mask)
-        cache = TreeCache(prefix, self.mask, total, self.sampler.max_tokens)
+        cache = TreeCache(prefix, self.mask, self.counts, self.sampler.max_tokens)
         for position in range(self.sampler.max_tokens):
             allowed = grammar.allowed(states) if grammar is not None and states is not None else None
             chosen, logp = _choose(
@@ -217,6 +217,13 @@ class _Decoding:
             self.node, token = cache.grow(self.node[going], chosen, self.sampler.vocabulary_size)
             logits = self.passes.write(token, self.prompt_lengths[cache.prompt] + position, cache)
         return tokens.cpu().numpy(), logps.cpu().double().numpy()
+
+
+def _most_first(prompt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) prompts of rows -> the distinct ones, (P,), those with the most rows first, and which of these is a row's, (R,)."""
+    held, of_row, counts = np.unique(prompt, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return held[order], np.argsort(order)[of_row]
 
 
 def _choose(

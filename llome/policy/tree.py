@@ -7,6 +7,7 @@ model that goes through it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,15 +22,20 @@ class TreeCache(Cache):
     """Keys and values of P prompts, held once, and of what each node has written, in the first slots of buffers for R nodes."""
 
     def __init__(
-        self, prefix: list[tuple[torch.Tensor, torch.Tensor]], mask: torch.Tensor, rows: int, max_tokens: int
+        self, prefix: list[tuple[torch.Tensor, torch.Tensor]], mask: torch.Tensor, rows: Sequence[int], max_tokens: int
     ) -> None:
-        """`prefix` holds each layer's keys and values of the prompts, (P, H, S, D) each, `mask` (P, S) is False on padding."""
+        """`prefix` holds each layer's keys and values of the prompts, (P, H, S, D) each, `mask` (P, S) is False on padding.
+
+        `rows` says how many rows each prompt has, the most first.
+        """
         super().__init__(layers=[])
         self.prefix = prefix
         self.hidden = None if bool(mask.all()) else ~mask[:, None, None, :]  # (P, 1, 1, S)
         self.suffix = [
-            (_key_buffer(keys, rows, max_tokens), _value_buffer(values, rows, max_tokens)) for keys, values in prefix
+            (_key_buffer(keys, sum(rows), max_tokens), _value_buffer(values, sum(rows), max_tokens))
+            for keys, values in prefix
         ]
+        self.sizes = _group_sizes(rows)
         self.position = [0] * len(self.prefix)
         self.prompt = torch.arange(len(mask), device=mask.device)
         """(M,) the prompt of each node."""
@@ -65,15 +71,18 @@ class TreeCache(Cache):
         return slot[child], written[order]
 
     def _place(self) -> None:
-        """Give each node a place in its prompt's row of a table, in which attention to the prompts is one product."""
+        """Give each node a place in a table, in which attention to the prompts of a group is one product.
+
+        A prompt's nodes lie side by side, in as many columns as the prompt with the most nodes of its group has.
+        """
         order = self.prompt.argsort(stable=True)
         counts = torch.bincount(self.prompt, minlength=len(self.prefix[0][0]))
-        self.columns = int(counts.max())
-        numbers = torch.arange(len(order), device=order.device)
-        first = counts.cumsum(0) - counts
-        columns = numbers - first[self.prompt[order]]
+        most = [part.max() for part in counts.split(self.sizes)]
+        self.columns = torch.stack(most).tolist()
+        width = torch.cat([top.expand(size) for top, size in zip(most, self.sizes, strict=True)])
+        ahead = (width - counts).cumsum(0) - (width - counts)  # places that no node is at, before a prompt's first
         self.place = torch.empty_like(order)
-        self.place[order] = self.prompt[order] * self.columns + columns
+        self.place[order] = ahead[self.prompt[order]] + torch.arange(len(order), device=order.device)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -89,22 +98,24 @@ class TreeCache(Cache):
         """Tokens held: the prompt's and the completion's."""
         return int(self.prefix[0][0].shape[2]) + self.position[layer_idx]
 
-    def to_table(self, values: torch.Tensor) -> torch.Tensor:
-        """(M, KH, G, X) of nodes -> (P, KH, columns * G, X), zero where no node is."""
-        _, heads, groups, width = values.shape
-        table = values.new_zeros((len(self.prefix[0][0]) * self.columns, heads * groups * width))
+    def times(self, values: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+        """(M, KH, G, X) of nodes times their prompts' (P, KH, X, Y) -> (M, KH, G, Y)."""
+        _, heads, groups, inner = values.shape
+        outer = matrices.shape[3]
+        places = sum(size * columns for size, columns in zip(self.sizes, self.columns, strict=True))
+        table = values.new_zeros((places, heads * groups * inner))
         table.index_copy_(0, self.place, values.reshape(len(values), -1))
-        return (
-            table.view(-1, self.columns, heads, groups, width)
-            .transpose(1, 2)
-            .reshape(-1, heads, self.columns * groups, width)
-        )
-
-    def to_nodes(self, table: torch.Tensor, groups: int) -> torch.Tensor:
-        """Back again."""
-        _, heads, _, width = table.shape
-        rows = table.view(-1, heads, self.columns, groups, width).transpose(1, 2).reshape(-1, heads * groups * width)
-        return rows.index_select(0, self.place).view(-1, heads, groups, width)
+        out = values.new_empty((places, heads * groups * outer))
+        place = prompt = 0
+        for size, columns in zip(self.sizes, self.columns, strict=True):
+            rows = slice(place, place + size * columns)
+            nodes = table[rows].view(size, columns, heads, groups, inner).transpose(1, 2)
+            product = nodes.reshape(size, heads, columns * groups, inner) @ matrices[prompt : prompt + size]
+            out[rows].view(size, columns, heads, groups, outer).copy_(
+                product.view(size, heads, columns, groups, outer).transpose(1, 2)
+            )
+            place, prompt = rows.stop, prompt + size
+        return out.index_select(0, self.place).view(-1, heads, groups, outer)
 
 
 def tree_attention(
@@ -122,17 +133,32 @@ def tree_attention(
     nodes, heads = query.shape[:2]
     groups = heads // kv_heads  # grouped-query models: several query heads a key head
     query = query.reshape(nodes, kv_heads, groups, width)
-    over_prefix = tree.to_table(query) @ prefix_keys.transpose(2, 3)  # (P, KH, columns G, S)
+    over_prefix = tree.times(query, prefix_keys.transpose(2, 3))  # (M, KH, G, S)
     if tree.hidden is not None:
-        over_prefix = over_prefix.masked_fill(tree.hidden, -torch.inf)
+        over_prefix = over_prefix.masked_fill(tree.hidden[tree.prompt], -torch.inf)
     over_suffix = query @ key.transpose(2, 3)  # (M, KH, G, t)
     weights = torch.softmax(
-        torch.cat([tree.to_nodes(over_prefix, groups), over_suffix], dim=-1),
+        torch.cat([over_prefix, over_suffix], dim=-1),
         dim=-1,
         dtype=None if query.dtype == torch.float64 else torch.float32,
     ).to(query.dtype)
-    out = tree.to_nodes(tree.to_table(weights[..., :size]) @ prefix_values, groups) + _own(weights[..., size:], value)
+    out = tree.times(weights[..., :size], prefix_values) + _own(weights[..., size:], value)
     return out.reshape(nodes, 1, heads, width)
+
+
+def _group_sizes(rows: Sequence[int]) -> list[int]:
+    """Cut prompts, those with the most rows first, where rows fall below half of a group's first.
+
+    One prompt that many trajectories have reached would else widen the table of all.
+    """
+    sizes: list[int] = []
+    most = 0
+    for count in rows:
+        if 2 * count < most or not sizes:
+            sizes.append(0)
+            most = count
+        sizes[-1] += 1
+    return sizes
 
 
 def _own(weights: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from llome.errors import PolicyError
 from llome.policy import neox, sampling
 from llome.policy.passes import passes_of
 from llome.policy.sampling import Sampler, row_tokens
+from llome.policy.tree import TreeCache
 
 
 def full_forward_logps(model, codec, prompt, completion_ids):
@@ -192,6 +193,30 @@ def test_rows_that_have_written_the_same_are_computed_once(which, request, watch
         np.testing.assert_array_equal(together.tokens[row], apart.tokens[0])
         np.testing.assert_allclose(together.logp_sum[row], apart.logp_sum[0], rtol=0, atol=1e-10)
     assert (together.tokens[:8] == together.tokens[:1]).all()
+
+
+@pytest.mark.parametrize("which", ["compact", "modules", "text"])
+def test_a_prompt_of_many_rows_widens_no_others_table(which, request, monkeypatch):
+    """Where trajectories meet, a prompt has many times the rows of others: places in the table stay within twice the rows."""
+    model, codec = request.getfixturevalue(which)
+    places, start = [], TreeCache._place
+
+    def noted(self):
+        start(self)
+        places.append(sum(size * columns for size, columns in zip(self.sizes, self.columns, strict=True)))
+
+    monkeypatch.setattr(TreeCache, "_place", noted)
+    rng = np.random.default_rng(6)
+    prompts = np.unique(rng.integers(0, codec.num_states, (30, 5)), axis=0)[:20]
+    prompts = prompts[rng.permutation(np.concatenate([np.arange(20), np.full(40, 3), np.full(9, 7)]))]
+    keys = row_keys(2, np.arange(69)[:, None], np.arange(2)[None])
+    together = Sampler(model, codec).sample(prompts, np.full(69, 3.0), keys)
+    assert max(places) <= 2 * 138, places
+    assert max(places) > 60  # they part
+    for row in range(0, 69, 7):
+        apart = Sampler(model, codec).sample(prompts[row : row + 1], np.full(1, 3.0), keys[row : row + 1])
+        np.testing.assert_array_equal(together.tokens[row], apart.tokens[0])
+        np.testing.assert_allclose(together.logp_sum[row], apart.logp_sum[0], rtol=0, atol=1e-10)
 
 
 def failing(error, most):
