@@ -16,13 +16,14 @@ ENGINE ?= $(eval ENGINE := $(shell if docker info > /dev/null 2>&1; then echo do
 IMAGE_ARGS ?=
 LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
+PAPER = main multistage reinforce rewards sensitivity
 
 .PHONY: help demo docs figures test bench growth lint format lock image sif clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
 	@echo "make docs      the demo, and the README's table and picture of it"
-	@echo "make figures   the README's pictures of regrets, from docs/{demo,published,ablation}.csv"
+	@echo "make figures   the README's pictures of regrets, and those of docs/paper.md, from the tables beside them"
 	@echo "make test      run the tests (WORKERS=2; 0: in one process); PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
@@ -38,9 +39,11 @@ demo: $(STAMP)
 	@test results/demo/report/summary.txt -nt .venv/.demo || cat results/demo/report/summary.txt
 
 # The README's pictures of regrets, from the tables beside them; with docs, the demo's table from a run. The others are what a report writes to
-# results/laptop_{published,ablation}/report/regret.csv: half a day, and an hour, on two cores. The one of costs is drawn by growth.
+# results/laptop_{published,ablation}/report/regret.csv (half a day, and an hour, on two cores), and those of docs/paper.md its fig2a.csv,
+# regret.csv or fig10.csv of the experiment of that name. The one of costs is drawn by growth.
 figures: $(STAMP)
-	.venv/bin/python -m llome.reporting.redraw 10000 docs/demo.csv docs/published.csv docs/ablation.csv
+	.venv/bin/python -m llome.reporting.redraw 10000 $(foreach name,demo published ablation $(PAPER:%=paper/%),docs/$(name).csv)
+	.venv/bin/python -m llome.reporting.redraw 0 docs/paper/difficulty.csv
 
 docs: demo
 	cp results/demo/report/fig2a.csv docs/demo.csv

@@ -56,7 +56,7 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
         figure, panels = _make_panels(plot, paper)
         titles: dict[str, list[str]] = {}
         for axes, (title, members) in zip(panels, plot.panels.items(), strict=True):
-            _prepare(axes, title)
+            _prepare(axes, "" if plot.own_legend else title)
             for series in sorted(
                 members, key=lambda s: (s.colour <= 0, s.colour == 0)
             ):  # the genetic algorithm on top of the seeds it shares
@@ -70,8 +70,8 @@ def draw(plot: Plot, *, paper: str = "none") -> str:
             if name
         ]
         if plot.own_legend:
-            for axes in panels:
-                axes.legend(loc="lower left", frameon=False, fontsize=8, handlelength=1.5, borderaxespad=0.1)
+            for axes, title in zip(panels, plot.panels, strict=True):
+                _add_own_legend(axes, title)
         else:
             _add_legend(figure, panels, variants)
         text = io.StringIO()
@@ -166,6 +166,24 @@ def _add_legend(figure: Figure, panels: Sequence[Axes], variants: Sequence[Line2
         handlelength=2.0,
         columnspacing=1.4,
         borderaxespad=0.2,
+    )
+
+
+def _add_own_legend(axes: Axes, title: str) -> None:
+    """The panel's title and its legend, above it."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        title=title,
+        title_fontsize=9,
+        alignment="left",
+        ncols=2,
+        frameon=False,
+        fontsize=8,
+        handlelength=1.2,
+        columnspacing=1.0,
+        borderaxespad=0,
+        borderpad=0.2,
     )
 
 

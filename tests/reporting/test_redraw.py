@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,17 +49,30 @@ def test_a_figure_comes_back_from_its_data(panels: list[str], tmp_path: Path) ->
     assert (tmp_path / "x.svg").read_text() == draw(plot, paper="white")
 
 
+def test_a_figure_whose_panels_have_legends_of_their_own_comes_back(tmp_path: Path) -> None:
+    short, long = ([1, 400, 30_000], [0.0, 0.25, 0.3125]), ([1, 12_000, 30_000], [0.0, 0.5, 1.0])
+    series = [steps("L = 32", 1, "L", short), steps("L = 64", 2, "L", long), steps("c = 2", 1, "c", long, short)]
+    plot = Plot("x", "", "", "counted oracle evaluations", "minimum regret", series, 1.0, steps=True, own_legend=True)
+    (tmp_path / "x.csv").write_text(plot_csv(plot))
+    main(["0", str(tmp_path / "x.csv")])
+    assert (tmp_path / "x.svg").read_text() == draw(plot, paper="white")
+
+
 def test_another_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "growth.csv").write_text("path,seconds\noracle,1\n")
     with pytest.raises(TableError, match=r"growth.csv is no table of a regret figure; name fig2a.csv of a report"):
         main(["10000", str(tmp_path / "growth.csv")])
 
 
-@pytest.mark.parametrize("name", ["demo", "published", "ablation"])
-def test_the_pictures_of_the_readme_are_those_of_their_tables(name: str, root: Path, tmp_path: Path) -> None:
-    (tmp_path / f"{name}.csv").write_text((root / "docs" / f"{name}.csv").read_text())
-    main(["10000", str(tmp_path / f"{name}.csv")])
-    assert (tmp_path / f"{name}.svg").read_text() == (root / "docs" / f"{name}.svg").read_text()
+PAPER = ["main", "multistage", "reinforce", "rewards", "sensitivity", "difficulty"]
+
+
+@pytest.mark.parametrize("name", ["demo", "published", "ablation", *(f"paper/{name}" for name in PAPER)])
+def test_the_pictures_in_docs_are_those_of_their_tables(name: str, root: Path, tmp_path: Path) -> None:
+    table = root / "docs" / f"{name}.csv"
+    (tmp_path / table.name).write_text(table.read_text())
+    main(["0" if table.stem == "difficulty" else "10000", str(tmp_path / table.name)])
+    assert (tmp_path / f"{table.stem}.svg").read_text() == table.with_suffix(".svg").read_text()
 
 
 class Table:
@@ -106,3 +121,52 @@ def test_the_table_of_the_readme_is_that_of_the_ablation(root: Path) -> None:
         if label != "GA"
     }
     assert said == expected
+
+
+def sections_of(page: str) -> dict[str, list[str]]:
+    """The lines of a Markdown page by heading of second rank."""
+    parts = page.split("\n## ")[1:]
+    return {part.splitlines()[0]: part.splitlines()[1:] for part in parts}
+
+
+def test_the_claims_on_the_papers_page_are_those_of_the_reports(root: Path) -> None:
+    """Whole rows; every row of `main`, and those that are about an experiment's own figure of the others."""
+    sections = sections_of((root / "docs/paper.md").read_text())
+    about = {
+        "multistage": ["Fig. 8a", "Fig. 8b"],
+        "reinforce": ["Fig. 9"],
+        "sensitivity": ["Fig. 7"],
+        "difficulty": ["Fig. 10"],
+    }
+    for name in ("main", *about):
+        with open(root / f"docs/paper/{name}_claims.csv", newline="") as file:
+            claims = [row for row in csv.DictReader(file) if row["paper"] in about.get(name, [row["paper"]])]
+        assert claims
+        expected = [
+            f"| {row['paper']} | {row['the paper says']} | {row['we see']} | {row['agrees']}"
+            f"{': ' + row['because'] if row['agrees'] == 'undecided' else ''} |"
+            for row in claims
+        ]
+        assert [line for line in sections[name] if line.startswith("| Fig.")] == expected
+
+
+def test_the_best_scores_on_the_papers_page_are_those_of_the_curves(root: Path) -> None:
+    """Means of the replicates, at the end of each method's curve."""
+    rows = [line.split(" | ") for line in sections_of((root / "docs/paper.md").read_text())["main"]]
+    said = {row[0]: row[1] for row in rows if len(row) == 8}
+    last = Table(root / "docs/paper/main.csv").last
+    assert len(last) == 4
+    for (_, label), ends in last.items():
+        named = next(
+            text
+            for text in said
+            if f"`{label.removeprefix('LLOME ')}`" in text or (label == "GA" and "genetic" in text)
+        )
+        assert said[named] == f"{np.mean([best for _, best in ends]):.3f}"
+
+
+def test_the_readme_counts_the_verdicts_of_the_main_experiment(root: Path) -> None:
+    with open(root / "docs/paper/main_claims.csv", newline="") as file:
+        count = Counter(row["agrees"] for row in csv.DictReader(file))
+    said = f"agrees with {count['yes']}, disagrees with {count['no']} and leaves {count['undecided']} undecided"
+    assert said in " ".join((root / "README.md").read_text().split())
