@@ -170,3 +170,18 @@ def test_the_readme_counts_the_verdicts_of_the_main_experiment(root: Path) -> No
         count = Counter(row["agrees"] for row in csv.DictReader(file))
     said = f"agrees with {count['yes']}, disagrees with {count['no']} and leaves {count['undecided']} undecided"
     assert said in " ".join((root / "README.md").read_text().split())
+
+
+def test_the_searches_on_the_papers_page_are_those_of_their_points(root: Path) -> None:
+    rows = [line.strip("| ").split(" | ") for line in sections_of((root / "docs/paper.md").read_text())["tune"]]
+    said = {row[0].lower(): row[1:] for row in rows if len(row) == 6 and row[1].isdigit()}
+    symbols = {"optimizer.init_args.lr": "learning rate", "batch_size": "batch", "beta": "β", "lambda_": "λ"}
+    for name in ("sft", "dpo", "marge"):
+        with open(root / f"docs/paper/tune_{name}.csv", newline="") as file:
+            points = list(csv.DictReader(file))
+        fit = [point for point in points if point["eligible"] == "1"]
+        best = min(fit, key=lambda point: float(point["val_loss"]))
+        values = {key.removeprefix("model.init_args.").removeprefix("data."): value for key, value in best.items()}
+        chosen = ", ".join(f"{symbol} {values[key]}" for key, symbol in symbols.items() if key in values)
+        loss, perplexity = float(best["val_loss"]), float(best["perplexity"])
+        assert said[name] == [str(len(points)), str(len(fit)), chosen, f"{loss:.3f}", f"{perplexity:.2f}"]
