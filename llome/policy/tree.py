@@ -30,7 +30,7 @@ class TreeCache(Cache):
         """
         super().__init__(layers=[])
         self.prefix = prefix
-        self.hidden = None if bool(mask.all()) else ~mask[:, None, None, :]  # (P, 1, 1, S)
+        self.padding = None if bool(mask.all()) else ~mask[:, None, None, :]  # (P, 1, 1, S)
         self.suffix = [
             (_key_buffer(keys, sum(rows), max_tokens), _value_buffer(values, sum(rows), max_tokens))
             for keys, values in prefix
@@ -83,6 +83,7 @@ class TreeCache(Cache):
         ahead = (width - counts).cumsum(0) - (width - counts)  # places that no node is at, before a prompt's first
         self.place = torch.empty_like(order)
         self.place[order] = ahead[self.prompt[order]] + torch.arange(len(order), device=order.device)
+        self.hidden = None if self.padding is None else self.padding[self.prompt]  # (M, 1, 1, S)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -135,7 +136,7 @@ def tree_attention(
     query = query.reshape(nodes, kv_heads, groups, width)
     over_prefix = tree.times(query, prefix_keys.transpose(2, 3))  # (M, KH, G, S)
     if tree.hidden is not None:
-        over_prefix = over_prefix.masked_fill(tree.hidden[tree.prompt], -torch.inf)
+        over_prefix = over_prefix.masked_fill(tree.hidden, -torch.inf)
     over_suffix = query @ key.transpose(2, 3)  # (M, KH, G, t)
     weights = torch.softmax(
         torch.cat([over_prefix, over_suffix], dim=-1),
