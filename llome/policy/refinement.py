@@ -90,7 +90,7 @@ def refine_sequences(
         iterations: n_i.
         num_samples: n_o, outputs of a sampled trajectory in one iteration.
         next_input: the most likely output of this iteration (Algorithm 3) or of the whole trajectory (the authors' release).
-        judge: what is best in place of what is most likely; asked once an iteration, for all its trajectories.
+        judge: what is best in place of what is most likely; asked once an iteration but the last, for all its trajectories.
         random_seed: seed of all draws.
         first_seed: number of the first of `seeds` among all seeds of the round, when they are split over several runs.
         scratch: folder that keeps finished iterations; its name must identify the run.
@@ -117,7 +117,7 @@ def refine_sequences(
             if progress is not None:
                 progress(len(part.sequence))
         else:
-            part = loop.advance(step, progress)
+            part = loop.advance(step, progress, last=step + 1 == iterations)
             if saved is not None:
                 loop.save(saved, part)
         parts.append(part)
@@ -150,7 +150,7 @@ class _Loop:
         self.inputs = [seeds, np.repeat(seeds, len(temperatures), axis=0)]
         self.best = [np.full(len(inputs), -np.inf) for inputs in self.inputs]
 
-    def advance(self, step: int, progress: Callable[[int], object] | None) -> Edits:
+    def advance(self, step: int, progress: Callable[[int], object] | None, *, last: bool) -> Edits:
         batch = []
         for sources, (seed, kind, temperature, n) in zip(self.inputs, self.groups, strict=True):
             keys = row_keys(self.random_seed, seed[:, None], kind[:, None], step, np.arange(n)[None])
@@ -159,9 +159,10 @@ class _Loop:
         for i, samples in enumerate(written):
             seed, kind, temperature, _ = self.groups[i]
             parts.append(self._edits(samples, self.inputs[i], seed * self.kinds + kind, temperature, step))
-        for i, values in enumerate(self._values(written, Edits.concatenate(parts), step)):
+        edits = Edits.concatenate(parts)
+        for i, values in enumerate([] if last else self._values(written, edits, step)):
             self._choose_next(i, written[i], values)
-        return Edits.concatenate(parts)
+        return edits
 
     def _values(self, written: list[Samples], edits: Edits, step: int) -> list[np.ndarray]:
         """What the outputs of each group are worth (P, n): their log-probability, or what the judge says; -inf where not parsed."""

@@ -20,7 +20,7 @@ from llome.surrogate.network import Network
 from llome.surrogate.targets import Target
 
 LOOKS = 20
-"""How often a fit looks at what is held out."""
+"""How often a fit looks at what is held out; less often where that leaves fewer steps than this between two looks."""
 PATIENCE = 5
 """Looks without gain after which it stops."""
 
@@ -63,11 +63,12 @@ def fit(
         random_seed: of the rows, keyed by step.
         held_out: the weights kept are those that foresee these best, not the last ones.
     """
+    network.begin(designs, np.isfinite(scores))
     draws = _Draws(
         network.as_inputs(designs), _targets(scores, target), weights, network.members, steps, batch_size, random_seed
     )
     module = _Regression(network, learning_rate, steps)
-    best = None if held_out is None else _Best(held_out, target, max(1, steps // LOOKS))
+    best = None if held_out is None else _Best(held_out, target, max(LOOKS, steps // LOOKS))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware listing, no tips
     trainer = Trainer(
         accelerator="cpu",

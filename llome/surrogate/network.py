@@ -3,6 +3,8 @@
 What an element contributes depends on its neighbours at some spacing, wherever they stand, and a sequence is as good as the best place
 that each such pattern has: so a member is one wide convolution whose filters are reduced to their largest value along the sequence.
 Its answer adds up a part that is linear in these and a small mixture, so that what was learnt of one pattern holds beside others.
+Whether a sequence is feasible hangs, most of the time, on which element follows which, wherever: so that answer has a number for each pair
+as well, which is learnt in a few steps where filters take hundreds.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ EMBEDDING = 16
 """Numbers an element is described by."""
 HIDDEN = 64
 """Units of the mixture."""
+PAIR = 30.0
+"""What a pair adds to the logit is its weight times this: logits of several units in a few hundred steps of the filters' rate."""
 BLOCK = 2**20
 """Answers of filters that one pass holds where no gradient is wanted: 4 MiB."""
 
@@ -40,6 +44,9 @@ class Network(nn.Module):
     def answers(self, member: int, designs: np.ndarray) -> np.ndarray:
         """(N, ...) designs -> (N, outputs) float32 of one member: standardised scores, and logits of being feasible."""
         raise NotImplementedError
+
+    def begin(self, designs: np.ndarray, feasible: np.ndarray) -> None:
+        """Take from (N, ...) designs, and which of them (N,) are feasible, what can be had without a step."""
 
 
 class Ensemble(Network):
@@ -76,6 +83,7 @@ class Ensemble(Network):
         self.mix_bias = nn.Parameter(torch.zeros(members, 1, HIDDEN))
         self.mix_out = drawn(members, HIDDEN, outputs, scale=1 / math.sqrt(3 * HIDDEN))
         self.offset = nn.Parameter(torch.zeros(members, outputs))
+        self.pair = nn.Parameter(torch.zeros(members, num_states**2)) if outputs > 1 else None
 
     def as_inputs(self, designs: np.ndarray) -> Tensor:
         """(N, L) integers -> (N, L) int64."""
@@ -83,18 +91,27 @@ class Ensemble(Network):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """(M, B, L) int64, each member's own sequences -> (M, B, outputs): standardised scores, and logits of being feasible."""
-        return torch.stack([self.predict(member, rows) for member, rows in enumerate(sequences)])
+        table, placed, windows = self._looked_up(slice(None), sequences)
+        # Most of the work is to find where each filter answers best, and that has no gradient: a member at a time, so that its sums stay
+        # in the cache, and by NumPy, which takes a third of torch's time.
+        with torch.no_grad():
+            found = [_sums(table, *one).numpy().argmax(axis=1) for one in zip(placed, windows, strict=True)]
+        where = torch.from_numpy(np.stack(found))
+        members, filters = torch.arange(self.members)[:, None, None], torch.arange(self.filters)
+        rows = windows[members, torch.arange(sequences.shape[1])[:, None], where].long()
+        best = table[rows, filters[:, None]].sum(dim=-1) + placed[members, where, filters]
+        return self._answer(slice(None), best, sequences)
 
-    def predict(self, member: int, sequences: Tensor) -> Tensor:
-        """(B, L) integers -> (B, outputs) of one member."""
-        table, placed, windows = self._looked_up(member, sequences)
-        with torch.no_grad():  # most of the work is to find where each filter answers best, and that has no gradient
-            where = torch.from_numpy(
-                _sums(table, placed, windows).numpy().argmax(axis=1)
-            )  # NumPy's takes a third of the time
-        filters = torch.arange(self.filters)
-        rows = windows[torch.arange(len(windows))[:, None], where].long()
-        return self._answer(member, table[rows, filters[:, None]].sum(dim=2) + placed[where, filters])
+    @torch.no_grad()
+    def begin(self, sequences: np.ndarray, feasible: np.ndarray) -> None:
+        """Let a pair speak against being feasible as far as more infeasible sequences have it than feasible ones; steps refine that."""
+        if self.pair is None or not feasible.any() or feasible.all():
+            return
+        pairs = np.sort(sequences[:, :-1].astype(np.int64) * self.num_states + sequences[:, 1:], axis=1)
+        once = np.concatenate([np.ones((len(pairs), 1), dtype=bool), pairs[:, 1:] != pairs[:, :-1]], axis=1)
+        rows = [np.bincount(pairs[side][once[side]], minlength=self.num_states**2) for side in (feasible, ~feasible)]
+        shares = [(count + 0.5) / (side.sum() + 1) for count, side in zip(rows, (feasible, ~feasible), strict=True)]
+        self.pair.copy_(torch.from_numpy(np.minimum(np.log(shares[0] / shares[1]), 0) / PAIR))
 
     def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N,) float32 standardised scores of one member, those of `predict` up to rounding."""
@@ -103,31 +120,39 @@ class Ensemble(Network):
     @torch.no_grad()
     def answers(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N, outputs) float32 of one member."""
-        found = []
+        found, only = [], slice(member, member + 1)
         for part in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
-            found.append(self._answer(member, _sums(*self._looked_up(member, part)).amax(dim=1)))
+            table, placed, windows = self._looked_up(only, part[None])
+            found.append(self._answer(only, _sums(table, placed[0], windows[0]).amax(dim=1)[None], part[None])[0])
         return torch.cat(found).numpy()
 
-    def _looked_up(self, member: int, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _looked_up(self, which: slice, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an element adds to each filter depends on where in it the element stands, and on nothing else: so it is looked up.
 
         Returns:
-            (width * (V + 1), filters): what each element adds at each place of the filters; the last of V + 1, beyond the ends, nothing.
-            (L, filters): what the position adds.
-            (B, L, width) int32: the rows that add up at each position.
+            (M * width * (V + 1), filters): what each element adds at each place of the filters; the last, beyond the ends, nothing.
+            (M, L, filters): what the position adds.
+            (M, B, L, width) int32: the rows that add up at each position.
         """
-        pattern, elements = self.pattern[member], self.num_states + 1
-        width = pattern.shape[-1]
-        table = torch.einsum("few,ve->wvf", pattern, F.pad(self.element[member], (0, 0, 0, 1))).flatten(0, 1)
-        placed = F.conv1d(self.place[member], pattern, self.threshold[member], padding=width // 2).T
+        pattern, elements = self.pattern[which], self.num_states + 1
+        members, _, _, width = pattern.shape
+        table = torch.einsum("mfew,mve->mwvf", pattern, F.pad(self.element[which], (0, 0, 0, 1))).flatten(0, 2)
+        place, threshold = self.place[which].flatten(0, 1), self.threshold[which].flatten()
+        placed = F.conv1d(place, pattern.flatten(0, 1), threshold, padding=width // 2, groups=members)
         padded = F.pad(sequences.int(), (width // 2, width // 2), value=self.num_states)
-        return table, placed, padded.unfold(1, width, 1) + torch.arange(width, dtype=torch.int32) * elements
+        first = elements * torch.arange(members * width, dtype=torch.int32).view(members, 1, 1, width)
+        return table, placed.view(members, self.filters, -1).transpose(1, 2), padded.unfold(2, width, 1) + first
 
-    def _answer(self, member: int, best: Tensor) -> Tensor:
-        """(B, filters) largest sums of each filter along the sequences -> (B, outputs) of one member."""
+    def _answer(self, which: slice, best: Tensor, sequences: Tensor) -> Tensor:
+        """(M, B, filters) largest sums of each filter along the sequences (M, B, L) -> (M, B, outputs)."""
         best = best.relu()
-        mixed = (best @ self.mix_in[member] + self.mix_bias[member]).relu()
-        return best @ self.direct[member] + mixed @ self.mix_out[member] + self.offset[member]
+        mixed = (best @ self.mix_in[which] + self.mix_bias[which]).relu()
+        answer = best @ self.direct[which] + mixed @ self.mix_out[which] + self.offset[which, None]
+        if self.pair is None:
+            return answer
+        pairs = sequences[..., :-1] * self.num_states + sequences[..., 1:]
+        weights = self.pair[which].gather(1, pairs.flatten(1).long()).view(pairs.shape)
+        return answer + F.pad(PAIR * weights.sum(dim=-1, keepdim=True), (1, 0))
 
 
 def _sums(table: Tensor, placed: Tensor, windows: Tensor) -> Tensor:

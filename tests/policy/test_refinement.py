@@ -101,7 +101,7 @@ def test_an_interrupted_refinement_ends_the_same_and_repeats_no_iteration(sample
 
 @pytest.mark.parametrize("next_input", ["iteration", "trajectory"])
 def test_a_judge_says_what_is_best_of_an_iteration_at_once(compact_policy, tmp_path, next_input):
-    """It is asked once an iteration, for what could be parsed; interrupted runs end the same."""
+    """It is asked once an iteration but the last, for what could be parsed; interrupted runs end the same."""
     model, tokenizer = compact_policy
     sampler = Sampler(model, SequenceCodec(tokenizer, Domain(6, 5, "")), grammar=True)
     asked = []
@@ -112,7 +112,7 @@ def test_a_judge_says_what_is_best_of_an_iteration_at_once(compact_policy, tmp_p
 
     seeds = np.random.default_rng(0).integers(0, 6, (5, 5))
     edits = run(sampler, seeds, judge=judge, next_input=next_input)
-    assert asked == [(step, int(edits.parsed[edits.step == step].sum())) for step in range(3)]
+    assert asked == [(step, int(edits.parsed[edits.step == step].sum())) for step in range(2)]
     for trajectory in range(15):
         expected, best = seeds[trajectory // 3], -np.inf
         for step in range(3):
@@ -124,7 +124,15 @@ def test_a_judge_says_what_is_best_of_an_iteration_at_once(compact_policy, tmp_p
             sums = edits.sequence[valid].sum(axis=1)
             if len(valid) and sums.max() > best:
                 expected, best = edits.sequence[valid[sums.argmax()]], sums.max()
-    part = run(sampler, seeds, judge=judge, next_input=next_input, iterations=2, scratch=tmp_path)
+
+    def failing(sequences, step):
+        if step == 1:
+            raise KeyboardInterrupt
+        return judge(sequences, step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(sampler, seeds, judge=failing, next_input=next_input, scratch=tmp_path)
+    asked.clear()
     again = run(sampler, seeds, judge=judge, next_input=next_input, scratch=tmp_path)
-    assert len(part.sequence) < len(again.sequence)
+    assert [step for step, _ in asked] == [1]
     np.testing.assert_array_equal(again.sequence, edits.sequence)

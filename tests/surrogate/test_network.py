@@ -37,16 +37,33 @@ def test_a_member_is_the_plain_network() -> None:
     described = net.element[1][rows].transpose(1, 2) + net.place[1]
     best = torch.conv1d(described, net.pattern[1], net.threshold[1], padding=4).relu().amax(dim=2)
     mixed = torch.relu(best @ net.mix_in[1] + net.mix_bias[1])
-    expected = best @ net.direct[1] + mixed @ net.mix_out[1] + net.offset[1]
-    found = net.predict(1, rows)
+    pairs = network.PAIR * sum(net.pair[1][8 * rows[:, i] + rows[:, i + 1]] for i in range(15))
+    expected = best @ net.direct[1] + mixed @ net.mix_out[1] + net.offset[1] + torch.stack([0 * pairs, pairs], dim=1)
+    found = net(torch.stack([rows.flip(0), rows]))[1]
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(net(torch.stack([rows, rows]))[1], expected)
     assert net.answers(1, rows.numpy()) == pytest.approx(expected.detach().numpy())
     assert net.score(1, rows.numpy()) == pytest.approx(expected[:, 0].detach().numpy())
     towards = torch.randn(7, 2, generator=torch.Generator().manual_seed(2)).double()
     gradients = (torch.autograd.grad((y * towards).sum(), list(net.parameters())) for y in (found, expected))
     for ours, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain)
+
+
+def test_what_pairs_say_begins_at_their_counts() -> None:
+    """A pair that infeasible sequences alone have counts against one, as often as it is in more of them; others, and repeats, do not."""
+    net = Ensemble(3, 4, members=2, filters=4, random_seed=0, outputs=2)
+    rows = np.array([[0, 1, 0, 1], [1, 1, 1, 1], [0, 2, 1, 0], [0, 2, 0, 2], [1, 0, 2, 2]], dtype=np.int16)
+    feasible = np.array([True, True, False, False, False])
+    net.begin(rows, feasible)
+    found = (network.PAIR * net.pair).detach().numpy().reshape(2, 3, 3)
+    assert found[1].tolist() == found[0].tolist()
+    assert found[0, 0, 2] == pytest.approx(np.log((0.5 / 3) / (3.5 / 4)))  # in none of two, and in three of three
+    assert found[0, 1, 0] == pytest.approx(min(0, np.log((1.5 / 3) / (2.5 / 4))))
+    assert found[0, 1, 1] == 0  # a pair of feasible ones
+    assert found[0, 0, 0] == 0  # never seen
+    before = net.pair.clone()
+    net.begin(rows, np.ones(5, dtype=bool))  # nothing to tell apart
+    assert torch.equal(net.pair, before)
 
 
 def test_a_filter_is_odd_and_sees_a_quarter() -> None:
