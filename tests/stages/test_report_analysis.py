@@ -233,3 +233,34 @@ def test_facts_of_another_oracle_are_refused(experiment: Path, capsys: pytest.Ca
     provenance.write_json(path, FACTS[0, "sft2"] | {"fingerprint": "ffff"})
     assert main(["report", "--experiment", str(experiment)]) == 2
     assert f"{path} was made with oracle ffff" in capsys.readouterr().err
+
+
+def test_a_comparison_says_what_rankings_would_have_chosen(experiment: Path) -> None:
+    """Chance .2, the oracle .6; likelihood .3 and the surrogate .5 in each round."""
+    for (rep, history), found in FACTS.items():
+        ranked = {
+            name: {"best": mean, "mean": mean, "feasible": 1.0, "rank_correlation": 0.5, "tenths": [mean] * 10}
+            for name, mean in (("likelihood", 0.3), ("surrogate", 0.5), ("leon", 0.6))
+        }
+        chosen = found["selection"] | {"mean_oracle": 0.6, "mean_random": 0.2}
+        provenance.write_json(
+            LAYOUT.analysis(rep, history) / "facts.json", found | {"rankings": ranked, "selection": chosen}
+        )
+    Path("results/pencil").rename("results/only")
+    Path("results/pencil").mkdir()
+    Path("results/only").rename("results/pencil/only")
+    rewrite(experiment, variants={"only": {}})
+    draw(experiment)
+    with open(REPORT / "rankings.csv", newline="") as file:
+        rows = {row["ranking"]: row for row in csv.DictReader(file)}
+    shares = {name: round(float(row["share"]), 6) for name, row in rows.items()}
+    assert shares == {
+        "by likelihood": 0.25,
+        "by the surrogate": 0.75,
+        "by LEON": 1.0,
+        "by the oracle": 1.0,
+        "at random": 0.0,
+    }
+    text = (REPORT / "report.html").read_text()
+    assert "What each ranking would have chosen" in text
+    assert "0.750 ± 0.000 (rank correlation 0.50)" in text

@@ -14,6 +14,7 @@ from llome.reporting.comparison.difficulty import (
     difficulty_claims,
     find_ladders,
 )
+from llome.reporting.comparison.rankings import Choice, choice_cells, choice_csv, find_choices
 from llome.reporting.comparison.summary import Verdicts, build_regret_plot, result_cells, result_csv
 from llome.reporting.comparison.variants import Variant, alike, group_by_function, method_colours
 from llome.reporting.comparison.volumes import Arena, build_frontiers, find_arena, volume_cells, volume_claims
@@ -33,10 +34,13 @@ class Comparison:
     verdicts: Verdicts
     across: list[Finding]
     """Of claims across variants (Figs. 7 and 10)."""
+    choices: list[Choice]
+    """Of the rankings, where rounds were analysed with a surrogate."""
 
     def tables(self) -> dict[str, str]:
         """The data of the tables, by the name of their CSV."""
-        return {"results": result_csv(self.variants), "claims": self.verdicts.csv(self.across)}
+        tables = {"results": result_csv(self.variants), "claims": self.verdicts.csv(self.across)}
+        return tables | ({"rankings": choice_csv(self.choices)} if self.choices else {})
 
 
 def compare(variants: Sequence[Variant], missing: Sequence[str]) -> Comparison:
@@ -53,7 +57,8 @@ def compare(variants: Sequence[Variant], missing: Sequence[str]) -> Comparison:
         v.name: check_claims(v.run, v.analyses)[0] for v in variants if v.run.schedules and v.name not in evolved
     }
     across = [] if evolved else ([] if arena is None else volume_claims(arena)) + difficulty_claims(ladders)
-    return Comparison(list(variants), list(missing), plots, arena, Verdicts(findings), across)
+    choices = find_choices(variants)
+    return Comparison(list(variants), list(missing), plots, arena, Verdicts(findings), across, choices)
 
 
 def render(name: str, found: Comparison, settings: str, file: str) -> str:
@@ -80,6 +85,7 @@ def render(name: str, found: Comparison, settings: str, file: str) -> str:
         *(figure(plot) for plot in found.plots),
         "</div></section>",
         *_volumes(found.arena),
+        *_rankings(found.choices, data.get("rankings", "")),
         "<section><h2>How hard they are</h2>",
         table(difficulty_cells(found.variants)),
         f"<p class=note>{escape(_DIFFICULTY_NOTE + _uncounted(found.variants))}</p></section>",
@@ -113,6 +119,16 @@ def _volumes(arena: Arena | None) -> list[str]:
     ]
 
 
+def _rankings(choices: Sequence[Choice], data: str) -> list[str]:
+    if not choices:
+        return []
+    return [
+        "<section><h2>What each ranking would have chosen</h2>",
+        table(choice_cells(choices)),
+        f"<p class=note>{escape(_RANKING_NOTE)} {csv_link(data, 'rankings')}</p></section>",
+    ]
+
+
 def _uncounted(variants: Sequence[Variant]) -> str:
     reasons = [f"{v.name}: {v.counts['why_not']}" for v in variants if v.counts and v.counts.get("why_not")]
     return f" Optimal sequences were not counted for {'; '.join(reasons)}." if reasons else ""
@@ -134,6 +150,12 @@ _VOLUME_NOTE = (
     " caption of the paper's figure word by word, in the mean of 30 budgets up to the last. Both are means over the variants of means"
     " over replicates, up to the last budget that all methods have reached, for the methods that all variants have; ±: two standard"
     " errors from the replicates."
+)
+_RANKING_NOTE = (
+    "Of each variant's proposals without a label, as many as the round labelled: how much of the mean score that the oracle's own choice"
+    " has above chance theirs has (1: all of it, 0: chance), and the rank correlation with the scores. Rankings know what was labelled"
+    " before the round, and no more; the scores are from an analysis after the fact. Rounds and replicates count alike; ±: two standard"
+    " errors over the replicates. Each variant's own report has them round by round (beside paper Figs. 5 and 6)."
 )
 _DIFFICULTY_NOTE = (
     "V states, L length, c motifs of length k, q quantization. Feasible and optimal: exact shares of all sequences, where `llome count`"
