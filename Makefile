@@ -39,10 +39,11 @@ demo: $(STAMP)
 	@test results/demo/report/summary.txt -nt .venv/.demo || cat results/demo/report/summary.txt
 
 # The README's pictures of regrets, from the tables beside them; with docs, the demo's table from a run. The others are what a report writes to
-# results/laptop_{published,ablation}/report/regret.csv (with replicates: 5 half a day on two cores, and an hour), and those of docs/paper.md its
-# fig2a.csv, regret.csv or fig10.csv of the experiment of that name. The one of costs is drawn by growth.
+# results/laptop_{published,ablation,ranking}/report/regret.csv (with replicates: 5, 3 and 3: half a day, an hour and three hours on two cores),
+# of ranking without LEON's ablations, which choose as the rankings do that are there; and those of docs/paper.md its fig2a.csv, regret.csv or
+# fig10.csv of the experiment of that name. The one of costs is drawn by growth.
 figures: $(STAMP)
-	.venv/bin/python -m llome.reporting.redraw 10000 $(foreach name,demo published ablation $(PAPER:%=paper/%),docs/$(name).csv)
+	.venv/bin/python -m llome.reporting.redraw 10000 $(foreach name,demo published ablation ranking $(PAPER:%=paper/%),docs/$(name).csv)
 	.venv/bin/python -m llome.reporting.redraw 0 docs/paper/difficulty.csv
 
 docs: demo

@@ -67,7 +67,7 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 PAPER = ["main", "multistage", "reinforce", "rewards", "sensitivity", "difficulty"]
 
 
-@pytest.mark.parametrize("name", ["demo", "published", "ablation", *(f"paper/{name}" for name in PAPER)])
+@pytest.mark.parametrize("name", ["demo", "published", "ablation", "ranking", *(f"paper/{name}" for name in PAPER)])
 def test_the_pictures_in_docs_are_those_of_their_tables(name: str, root: Path, tmp_path: Path) -> None:
     table = root / "docs" / f"{name}.csv"
     (tmp_path / table.name).write_text(table.read_text())
@@ -121,6 +121,24 @@ def test_the_table_of_the_readme_is_that_of_the_ablation(root: Path) -> None:
         if label != "GA"
     }
     assert said == expected
+
+
+def test_the_table_of_the_readme_is_that_of_the_rankings(root: Path) -> None:
+    """Means and two standard errors of the best scores; what the rankings recover, of the proposals that likelihood refined."""
+    table = Table(root / "docs/ranking.csv")
+    with open(root / "docs/ranking_chosen.csv", newline="") as file:
+        shares = {(row["variant"], row["ranking"]): float(row["share"]) for row in csv.DictReader(file)}
+    expected = []
+    for panel in dict.fromkeys(panel for panel, _ in table.last):
+        cells = []
+        for label in ("GA", "likelihood", "surrogate", "leon"):
+            best = np.array([score for _, score in table.last[panel, label]])
+            assert len(best) == 3
+            cells.append(f"{best.mean():.3f} ± {2 * best.std(ddof=1) / math.sqrt(3):.3f}")
+        names = ("by likelihood", "by the surrogate", "by LEON")
+        cells += [f"{shares[f'{panel}_likelihood', name]:.2f}" for name in names]
+        expected.append(f"| `{panel}` | {' | '.join(cells)} |")
+    assert [line for line in (root / "README.md").read_text().splitlines() if line.startswith("| `v")] == expected
 
 
 def sections_of(page: str) -> dict[str, list[str]]:
