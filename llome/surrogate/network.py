@@ -4,7 +4,7 @@ What an element contributes depends on its neighbours at some spacing, wherever 
 that each such pattern has: so a member is one wide convolution whose filters are reduced to their largest value along the sequence.
 Its answer adds up a part that is linear in these and a small mixture, so that what was learnt of one pattern holds beside others.
 Whether a sequence is feasible hangs, most of the time, on which element follows which, wherever: so that answer has a number for each pair
-as well, which is learnt in a few steps where filters take hundreds.
+as well, which starts from how often labels of either kind have it; filters alone take hundreds of steps to learn as much.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Ensemble(Network):
         self.pair.copy_(torch.from_numpy(np.minimum(np.log(shares[0] / shares[1]), 0) / PAIR))
 
     def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) integers -> (N,) float32 standardised scores of one member, those of `predict` up to rounding."""
+        """(N, L) integers -> (N,) float32 standardised scores of one member, those of `forward` up to rounding."""
         return self.answers(member, sequences)[:, 0]
 
     @torch.no_grad()
