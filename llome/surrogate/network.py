@@ -104,8 +104,11 @@ class Ensemble(Network):
 
     @torch.no_grad()
     def begin(self, sequences: np.ndarray, feasible: np.ndarray) -> None:
-        """Let a pair speak against being feasible as far as more infeasible sequences have it than feasible ones; steps refine that."""
-        if self.pair is None or not feasible.any() or feasible.all():
+        """Let a pair speak against being feasible as far as more infeasible sequences have it than feasible ones; steps refine that.
+
+        What was fitted before, a parent's weights, stays.
+        """
+        if self.pair is None or self.pair.any() or not feasible.any() or feasible.all():
             return
         pairs = np.sort(sequences[:, :-1].astype(np.int64) * self.num_states + sequences[:, 1:], axis=1)
         once = np.concatenate([np.ones((len(pairs), 1), dtype=bool), pairs[:, 1:] != pairs[:, :-1]], axis=1)

@@ -62,8 +62,11 @@ def test_what_pairs_say_begins_at_their_counts() -> None:
     assert found[0, 1, 1] == 0  # a pair of feasible ones
     assert found[0, 0, 0] == 0  # never seen
     before = net.pair.clone()
-    net.begin(rows, np.ones(5, dtype=bool))  # nothing to tell apart
+    net.begin(rows, ~feasible)  # what has learnt goes on from there
     assert torch.equal(net.pair, before)
+    alike = Ensemble(3, 4, members=2, filters=4, random_seed=0, outputs=2)
+    alike.begin(rows, np.ones(5, dtype=bool))  # nothing to tell apart
+    assert not alike.pair.any()
 
 
 def test_a_filter_is_odd_and_sees_a_quarter() -> None:
