@@ -91,16 +91,16 @@ class Ensemble(Network):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """(M, B, L) int64, each member's own sequences -> (M, B, outputs): standardised scores, and logits of being feasible."""
-        table, placed, windows = self._looked_up(slice(None), sequences)
-        # Most of the work is to find where each filter answers best, and that has no gradient: a member at a time, so that its sums stay
-        # in the cache, and by NumPy, which takes a third of torch's time.
-        with torch.no_grad():
-            found = [_sums(table, *one).numpy().argmax(axis=1) for one in zip(placed, windows, strict=True)]
-        where = torch.from_numpy(np.stack(found))
-        members, filters = torch.arange(self.members)[:, None, None], torch.arange(self.filters)
-        rows = windows[members, torch.arange(sequences.shape[1])[:, None], where].long()
-        best = table[rows, filters[:, None]].sum(dim=-1) + placed[members, where, filters]
-        return self._answer(slice(None), best, sequences)
+        return torch.stack([self.predict(member, rows) for member, rows in enumerate(sequences)])
+
+    def predict(self, member: int, sequences: Tensor) -> Tensor:
+        """(B, L) integers -> (B, outputs) of one member."""
+        table, placed, windows = self._looked_up(member, sequences)
+        with torch.no_grad():  # most of the work is to find where each filter answers best, and that has no gradient
+            where = torch.from_numpy(_sums(table, placed, windows).numpy().argmax(axis=1))  # a third of torch's time
+        filters = torch.arange(self.filters)
+        rows = windows[torch.arange(len(windows))[:, None], where].long()
+        return self._answer(member, table[rows, filters[:, None]].sum(dim=2) + placed[where, filters], sequences)
 
     @torch.no_grad()
     def begin(self, sequences: np.ndarray, feasible: np.ndarray) -> None:
@@ -117,45 +117,41 @@ class Ensemble(Network):
         self.pair.copy_(torch.from_numpy(np.minimum(np.log(shares[0] / shares[1]), 0) / PAIR))
 
     def score(self, member: int, sequences: np.ndarray) -> np.ndarray:
-        """(N, L) integers -> (N,) float32 standardised scores of one member, those of `forward` up to rounding."""
+        """(N, L) integers -> (N,) float32 standardised scores of one member, those of `predict` up to rounding."""
         return self.answers(member, sequences)[:, 0]
 
     @torch.no_grad()
     def answers(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N, outputs) float32 of one member."""
-        found, only = [], slice(member, member + 1)
+        found = []
         for part in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
-            table, placed, windows = self._looked_up(only, part[None])
-            found.append(self._answer(only, _sums(table, placed[0], windows[0]).amax(dim=1)[None], part[None])[0])
+            found.append(self._answer(member, _sums(*self._looked_up(member, part)).amax(dim=1), part))
         return torch.cat(found).numpy()
 
-    def _looked_up(self, which: slice, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _looked_up(self, member: int, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an element adds to each filter depends on where in it the element stands, and on nothing else: so it is looked up.
 
         Returns:
-            (M * width * (V + 1), filters): what each element adds at each place of the filters; the last, beyond the ends, nothing.
-            (M, L, filters): what the position adds.
-            (M, B, L, width) int32: the rows that add up at each position.
+            (width * (V + 1), filters): what each element adds at each place of the filters; the last of V + 1, beyond the ends, nothing.
+            (L, filters): what the position adds.
+            (B, L, width) int32: the rows that add up at each position.
         """
-        pattern, elements = self.pattern[which], self.num_states + 1
-        members, _, _, width = pattern.shape
-        table = torch.einsum("mfew,mve->mwvf", pattern, F.pad(self.element[which], (0, 0, 0, 1))).flatten(0, 2)
-        place, threshold = self.place[which].flatten(0, 1), self.threshold[which].flatten()
-        placed = F.conv1d(place, pattern.flatten(0, 1), threshold, padding=width // 2, groups=members)
+        pattern, elements = self.pattern[member], self.num_states + 1
+        width = pattern.shape[-1]
+        table = torch.einsum("few,ve->wvf", pattern, F.pad(self.element[member], (0, 0, 0, 1))).flatten(0, 1)
+        placed = F.conv1d(self.place[member], pattern, self.threshold[member], padding=width // 2).T
         padded = F.pad(sequences.int(), (width // 2, width // 2), value=self.num_states)
-        first = elements * torch.arange(members * width, dtype=torch.int32).view(members, 1, 1, width)
-        return table, placed.view(members, self.filters, -1).transpose(1, 2), padded.unfold(2, width, 1) + first
+        return table, placed, padded.unfold(1, width, 1) + torch.arange(width, dtype=torch.int32) * elements
 
-    def _answer(self, which: slice, best: Tensor, sequences: Tensor) -> Tensor:
-        """(M, B, filters) largest sums of each filter along the sequences (M, B, L) -> (M, B, outputs)."""
+    def _answer(self, member: int, best: Tensor, sequences: Tensor) -> Tensor:
+        """(B, filters) largest sums of each filter along the sequences (B, L) -> (B, outputs) of one member."""
         best = best.relu()
-        mixed = (best @ self.mix_in[which] + self.mix_bias[which]).relu()
-        answer = best @ self.direct[which] + mixed @ self.mix_out[which] + self.offset[which, None]
+        mixed = (best @ self.mix_in[member] + self.mix_bias[member]).relu()
+        answer = best @ self.direct[member] + mixed @ self.mix_out[member] + self.offset[member]
         if self.pair is None:
             return answer
-        pairs = sequences[..., :-1] * self.num_states + sequences[..., 1:]
-        weights = self.pair[which].gather(1, pairs.flatten(1).long()).view(pairs.shape)
-        return answer + F.pad(PAIR * weights.sum(dim=-1, keepdim=True), (1, 0))
+        pairs = self.pair[member][sequences[:, :-1] * self.num_states + sequences[:, 1:]].sum(dim=1, keepdim=True)
+        return answer + F.pad(PAIR * pairs, (1, 0))
 
 
 def _sums(table: Tensor, placed: Tensor, windows: Tensor) -> Tensor:
