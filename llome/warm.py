@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import selectors
@@ -32,6 +33,7 @@ _LOADED = (
     "lightning.pytorch.loggers",
     "torch.utils.tensorboard",
     "transformers.models.gpt_neox.modeling_gpt_neox",
+    "pyarrow.dataset",
     "pyarrow.parquet",
     *(f"llome.stages.{stage}" for stage in STAGES),
     "llome.modules",
@@ -94,7 +96,8 @@ def serve(path: str) -> list[str] | None:
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(path)
         listening.listen(64)  # who asks before all is loaded waits no longer than it would by itself
-        for name in _LOADED:
+        # pyarrow loads pandas with the first table that it reads, where there is one
+        for name in (*_LOADED, *(("pandas",) if importlib.util.find_spec("pandas") else ())):
             importlib.import_module(name)
         gc.freeze()  # what is loaded is no garbage: copies go on sharing its memory
         selector.register(listening, selectors.EVENT_READ)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,13 +92,19 @@ def fit(
 
 @contextmanager
 def _deterministic() -> Iterator[None]:
-    """On several threads the gradient of a lookup adds up in another order each time, unless torch is told not to; it costs nothing."""
-    before = torch.are_deterministic_algorithms_enabled()
+    """On several threads the gradient of a lookup adds up in another order each time, unless torch is told not to.
+
+    It costs nothing where torch does not also fill all memory that it is about to write to.
+    """
+    memory: Any = torch.utils.deterministic  # a module whose setting is a property
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]
 
 
 def _targets(scores: np.ndarray, target: Target) -> np.ndarray:

@@ -10,6 +10,7 @@ as well, which starts from how often labels of either kind have it; filters alon
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,6 +48,21 @@ class Network(nn.Module):
 
     def begin(self, designs: np.ndarray, feasible: np.ndarray) -> None:
         """Take from (N, ...) designs, and which of them (N,) are feasible, what can be had without a step."""
+
+
+class _Member(NamedTuple):
+    """The weights of one member: those of the ensemble without their first dimension."""
+
+    element: Tensor
+    place: Tensor
+    pattern: Tensor
+    threshold: Tensor
+    direct: Tensor
+    mix_in: Tensor
+    mix_bias: Tensor
+    mix_out: Tensor
+    offset: Tensor
+    pair: Tensor | None
 
 
 class Ensemble(Network):
@@ -91,9 +107,15 @@ class Ensemble(Network):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """(M, B, L) int64, each member's own sequences -> (M, B, outputs): standardised scores, and logits of being feasible."""
-        return torch.stack([self.predict(member, rows) for member, rows in enumerate(sequences)])
+        return torch.stack([self._predict(*each) for each in zip(self._each(), sequences, strict=True)])
 
-    def predict(self, member: int, sequences: Tensor) -> Tensor:
+    def _each(self) -> list[_Member]:
+        """The members one by one. Taken apart at once, since the gradient of one part alone is as large as that of the whole."""
+        weights = [getattr(self, name) for name in _Member._fields]
+        parts = [[None] * self.members if weight is None else weight.unbind() for weight in weights]
+        return [_Member(*each) for each in zip(*parts, strict=True)]
+
+    def _predict(self, member: _Member, sequences: Tensor) -> Tensor:
         """(B, L) integers -> (B, outputs) of one member."""
         table, placed, windows = self._looked_up(member, sequences)
         with torch.no_grad():  # most of the work is to find where each filter answers best, and that has no gradient
@@ -123,12 +145,12 @@ class Ensemble(Network):
     @torch.no_grad()
     def answers(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N, outputs) float32 of one member."""
-        found = []
+        found, one = [], self._each()[member]
         for part in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
-            found.append(self._answer(member, _sums(*self._looked_up(member, part)).amax(dim=1), part))
+            found.append(self._answer(one, _sums(*self._looked_up(one, part)).amax(dim=1), part))
         return torch.cat(found).numpy()
 
-    def _looked_up(self, member: int, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _looked_up(self, member: _Member, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an element adds to each filter depends on where in it the element stands, and on nothing else: so it is looked up.
 
         Returns:
@@ -136,21 +158,21 @@ class Ensemble(Network):
             (L, filters): what the position adds.
             (B, L, width) int32: the rows that add up at each position.
         """
-        pattern, elements = self.pattern[member], self.num_states + 1
+        pattern, elements = member.pattern, self.num_states + 1
         width = pattern.shape[-1]
-        table = torch.einsum("few,ve->wvf", pattern, F.pad(self.element[member], (0, 0, 0, 1))).flatten(0, 1)
-        placed = F.conv1d(self.place[member], pattern, self.threshold[member], padding=width // 2).T
+        table = torch.einsum("few,ve->wvf", pattern, F.pad(member.element, (0, 0, 0, 1))).flatten(0, 1)
+        placed = F.conv1d(member.place, pattern, member.threshold, padding=width // 2).T
         padded = F.pad(sequences.int(), (width // 2, width // 2), value=self.num_states)
         return table, placed, padded.unfold(1, width, 1) + torch.arange(width, dtype=torch.int32) * elements
 
-    def _answer(self, member: int, best: Tensor, sequences: Tensor) -> Tensor:
+    def _answer(self, member: _Member, best: Tensor, sequences: Tensor) -> Tensor:
         """(B, filters) largest sums of each filter along the sequences (B, L) -> (B, outputs) of one member."""
         best = best.relu()
-        mixed = (best @ self.mix_in[member] + self.mix_bias[member]).relu()
-        answer = best @ self.direct[member] + mixed @ self.mix_out[member] + self.offset[member]
-        if self.pair is None:
+        mixed = (best @ member.mix_in + member.mix_bias).relu()
+        answer = best @ member.direct + mixed @ member.mix_out + member.offset
+        if member.pair is None:
             return answer
-        pairs = self.pair[member][sequences[:, :-1] * self.num_states + sequences[:, 1:]].sum(dim=1, keepdim=True)
+        pairs = member.pair[sequences[:, :-1] * self.num_states + sequences[:, 1:]].sum(dim=1, keepdim=True)
         return answer + F.pad(PAIR * pairs, (1, 0))
 
 
