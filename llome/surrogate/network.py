@@ -23,6 +23,8 @@ HIDDEN = 64
 """Units of the mixture."""
 PAIR = 30.0
 """What a pair adds to the logit is its weight times this: logits of several units in a few hundred steps of the filters' rate."""
+FEW = 64
+"""Sequences of a member a step: up to these a step is calls more than sums, and the members go together; with more, one by one."""
 BLOCK = 2**20
 """Answers of filters that one pass holds where no gradient is wanted: 4 MiB."""
 
@@ -50,8 +52,8 @@ class Network(nn.Module):
         """Take from (N, ...) designs, and which of them (N,) are feasible, what can be had without a step."""
 
 
-class _Member(NamedTuple):
-    """The weights of one member: those of the ensemble without their first dimension."""
+class _Part(NamedTuple):
+    """The weights of some members, m of M."""
 
     element: Tensor
     place: Tensor
@@ -107,22 +109,29 @@ class Ensemble(Network):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """(M, B, L) int64, each member's own sequences -> (M, B, outputs): standardised scores, and logits of being feasible."""
-        return torch.stack([self._predict(*each) for each in zip(self._each(), sequences, strict=True)])
+        together = self.members if sequences.shape[1] <= FEW else 1
+        each = zip(self._parts(together), sequences.split(together), strict=True)
+        return torch.cat([self._predict(part, rows) for part, rows in each])
 
-    def _each(self) -> list[_Member]:
-        """The members one by one. Taken apart at once, since the gradient of one part alone is as large as that of the whole."""
-        weights = [getattr(self, name) for name in _Member._fields]
-        parts = [[None] * self.members if weight is None else weight.unbind() for weight in weights]
-        return [_Member(*each) for each in zip(*parts, strict=True)]
+    def _parts(self, size: int) -> list[_Part]:
+        """The members, `size` at a time. Taken apart at once, since the gradient of one part alone is as large as that of the whole."""
+        weights = [getattr(self, name) for name in _Part._fields]
+        count = -(-self.members // size)
+        parts = [[None] * count if weight is None else weight.split(size) for weight in weights]
+        return [_Part(*each) for each in zip(*parts, strict=True)]
 
-    def _predict(self, member: _Member, sequences: Tensor) -> Tensor:
-        """(B, L) integers -> (B, outputs) of one member."""
-        table, placed, windows = self._looked_up(member, sequences)
-        with torch.no_grad():  # most of the work is to find where each filter answers best, and that has no gradient
-            where = torch.from_numpy(_sums(table, placed, windows).numpy().argmax(axis=1))  # a third of torch's time
-        filters = torch.arange(self.filters)
-        rows = windows[torch.arange(len(windows))[:, None], where].long()
-        return self._answer(member, table[rows, filters[:, None]].sum(dim=2) + placed[where, filters], sequences)
+    def _predict(self, part: _Part, sequences: Tensor) -> Tensor:
+        """(m, B, L) integers -> (m, B, outputs)."""
+        table, placed, windows = self._looked_up(part, sequences)
+        # Most of the work is to find where each filter answers best, and that has no gradient: a member at a time, so that its sums stay
+        # in the cache, and by NumPy, which takes a third of torch's time.
+        with torch.no_grad():
+            found = [_sums(table, *one).numpy().argmax(axis=1) for one in zip(placed, windows, strict=True)]
+        where = torch.from_numpy(np.stack(found))
+        members, filters = torch.arange(len(windows))[:, None, None], torch.arange(self.filters)
+        rows = windows[members, torch.arange(windows.shape[1])[:, None], where].long()
+        best = table[rows, filters[:, None]].sum(dim=-1) + placed[members, where, filters]
+        return self._answer(part, best, sequences)
 
     @torch.no_grad()
     def begin(self, sequences: np.ndarray, feasible: np.ndarray) -> None:
@@ -145,35 +154,39 @@ class Ensemble(Network):
     @torch.no_grad()
     def answers(self, member: int, sequences: np.ndarray) -> np.ndarray:
         """(N, L) integers -> (N, outputs) float32 of one member."""
-        found, one = [], self._each()[member]
-        for part in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
-            found.append(self._answer(one, _sums(*self._looked_up(one, part)).amax(dim=1), part))
+        found, one = [], self._parts(1)[member]
+        for rows in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
+            table, placed, windows = self._looked_up(one, rows[None])
+            found.append(self._answer(one, _sums(table, placed[0], windows[0]).amax(dim=1)[None], rows[None])[0])
         return torch.cat(found).numpy()
 
-    def _looked_up(self, member: _Member, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _looked_up(self, part: _Part, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an element adds to each filter depends on where in it the element stands, and on nothing else: so it is looked up.
 
         Returns:
-            (width * (V + 1), filters): what each element adds at each place of the filters; the last of V + 1, beyond the ends, nothing.
-            (L, filters): what the position adds.
-            (B, L, width) int32: the rows that add up at each position.
+            (m * width * (V + 1), filters): what each element adds at each place of the filters; the last, beyond the ends, nothing.
+            (m, L, filters): what the position adds.
+            (m, B, L, width) int32: the rows that add up at each position.
         """
-        pattern, elements = member.pattern, self.num_states + 1
-        width = pattern.shape[-1]
-        table = torch.einsum("few,ve->wvf", pattern, F.pad(member.element, (0, 0, 0, 1))).flatten(0, 1)
-        placed = F.conv1d(member.place, pattern, member.threshold, padding=width // 2).T
+        pattern, elements = part.pattern, self.num_states + 1
+        members, _, _, width = pattern.shape
+        table = torch.einsum("mfew,mve->mwvf", pattern, F.pad(part.element, (0, 0, 0, 1))).flatten(0, 2)
+        place, threshold = part.place.flatten(0, 1), part.threshold.flatten()
+        placed = F.conv1d(place, pattern.flatten(0, 1), threshold, padding=width // 2, groups=members)
         padded = F.pad(sequences.int(), (width // 2, width // 2), value=self.num_states)
-        return table, placed, padded.unfold(1, width, 1) + torch.arange(width, dtype=torch.int32) * elements
+        first = elements * torch.arange(members * width, dtype=torch.int32).view(members, 1, 1, width)
+        return table, placed.view(members, self.filters, -1).transpose(1, 2), padded.unfold(2, width, 1) + first
 
-    def _answer(self, member: _Member, best: Tensor, sequences: Tensor) -> Tensor:
-        """(B, filters) largest sums of each filter along the sequences (B, L) -> (B, outputs) of one member."""
+    def _answer(self, part: _Part, best: Tensor, sequences: Tensor) -> Tensor:
+        """(m, B, filters) largest sums of each filter along the sequences (m, B, L) -> (m, B, outputs)."""
         best = best.relu()
-        mixed = (best @ member.mix_in + member.mix_bias).relu()
-        answer = best @ member.direct + mixed @ member.mix_out + member.offset
-        if member.pair is None:
+        mixed = (best @ part.mix_in + part.mix_bias).relu()
+        answer = best @ part.direct + mixed @ part.mix_out + part.offset[:, None]
+        if part.pair is None:
             return answer
-        pairs = member.pair[sequences[:, :-1] * self.num_states + sequences[:, 1:]].sum(dim=1, keepdim=True)
-        return answer + F.pad(PAIR * pairs, (1, 0))
+        pairs = sequences[..., :-1] * self.num_states + sequences[..., 1:]
+        weights = part.pair.gather(1, pairs.flatten(1).long()).view(pairs.shape)
+        return answer + F.pad(PAIR * weights.sum(dim=-1, keepdim=True), (1, 0))
 
 
 def _sums(table: Tensor, placed: Tensor, windows: Tensor) -> Tensor:

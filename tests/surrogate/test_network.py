@@ -27,8 +27,10 @@ def test_scores_are_the_predictions(num_states: int, length: int, monkeypatch: p
     assert ensemble.score(0, sequences[:0]).shape == (0,)
 
 
-def test_a_member_is_the_plain_network() -> None:
-    """Against torch's own convolution with its weights: answers and gradients."""
+@pytest.mark.parametrize("few", [0, 64])
+def test_a_member_is_the_plain_network(few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against torch's own convolution with its weights, members one by one or together: answers and gradients."""
+    monkeypatch.setattr(network, "FEW", few)
     net = Ensemble(8, 16, members=2, filters=16, random_seed=0, outputs=2).double()
     rows = torch.randint(0, 8, (7, 16), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
