@@ -60,7 +60,7 @@ class Leon:
     """Substitutions within which proposals are one class; 0: equal ones alone."""
     fit: CriticSettings = field(
         default_factory=lambda: CriticSettings(
-            hidden=64, slope="penalty", steps=100, batch_size=128, learning_rate=5e-3
+            hidden=32, slope="penalty", steps=60, batch_size=128, learning_rate=1e-2
         )
     )
     """Of the critic; a penalty on its slope, since a clipped one is so simple that it sees little of the distance."""

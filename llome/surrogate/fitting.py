@@ -21,7 +21,9 @@ from llome.surrogate.network import Network
 from llome.surrogate.targets import Target
 
 LOOKS = 20
-"""How often a fit looks at what is held out; less often where that leaves fewer steps than this between two looks."""
+"""How often a fit looks at what is held out."""
+APART = 30
+"""Steps at least between two looks, whatever their number: a look is as much work as several steps."""
 PATIENCE = 5
 """Looks without gain after which it stops."""
 
@@ -69,7 +71,7 @@ def fit(
         network.as_inputs(designs), _targets(scores, target), weights, network.members, steps, batch_size, random_seed
     )
     module = _Regression(network, learning_rate, steps)
-    best = None if held_out is None else _Best(held_out, target, max(LOOKS, steps // LOOKS))
+    best = None if held_out is None else _Best(held_out, target, max(APART, steps // LOOKS))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # no hardware listing, no tips
     trainer = Trainer(
         accelerator="cpu",

@@ -23,7 +23,7 @@ HIDDEN = 64
 """Units of the mixture."""
 PAIR = 30.0
 """What a pair adds to the logit is its weight times this: logits of several units in a few hundred steps of the filters' rate."""
-FEW = 64
+FEW = 100
 """Sequences of a member a step: up to these a step is calls more than sums, and the members go together; with more, one by one."""
 BLOCK = 2**20
 """Answers of filters that one pass holds where no gradient is wanted: 4 MiB."""
@@ -126,10 +126,11 @@ class Ensemble(Network):
         # Most of the work is to find where each filter answers best, and that has no gradient: a member at a time, so that its sums stay
         # in the cache, and by NumPy, which takes a third of torch's time.
         with torch.no_grad():
-            found = [_sums(table, *one).numpy().argmax(axis=1) for one in zip(placed, windows, strict=True)]
+            added = torch.cat([table, placed.flatten(0, 1)])
+            found = [_sums(added, one).numpy().argmax(axis=1) for one in windows]
         where = torch.from_numpy(np.stack(found))
         members, filters = torch.arange(len(windows))[:, None, None], torch.arange(self.filters)
-        rows = windows[members, torch.arange(windows.shape[1])[:, None], where].long()
+        rows = windows[..., :-1][members, torch.arange(windows.shape[1])[:, None], where].long()
         best = table[rows, filters[:, None]].sum(dim=-1) + placed[members, where, filters]
         return self._answer(part, best, sequences)
 
@@ -157,7 +158,9 @@ class Ensemble(Network):
         found, one = [], self._parts(1)[member]
         for rows in torch.from_numpy(sequences.astype(np.int32)).split(max(1, BLOCK // (self.length * self.filters))):
             table, placed, windows = self._looked_up(one, rows[None])
-            found.append(self._answer(one, _sums(table, placed[0], windows[0]).amax(dim=1)[None], rows[None])[0])
+            found.append(
+                self._answer(one, _sums(torch.cat([table, placed[0]]), windows[0]).amax(dim=1)[None], rows[None])[0]
+            )
         return torch.cat(found).numpy()
 
     def _looked_up(self, part: _Part, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -166,7 +169,7 @@ class Ensemble(Network):
         Returns:
             (m * width * (V + 1), filters): what each element adds at each place of the filters; the last, beyond the ends, nothing.
             (m, L, filters): what the position adds.
-            (m, B, L, width) int32: the rows that add up at each position.
+            (m, B, L, width + 1) int32: the rows that add up at each position, of the first and then of the second, one below the other.
         """
         pattern, elements = part.pattern, self.num_states + 1
         members, _, _, width = pattern.shape
@@ -175,7 +178,9 @@ class Ensemble(Network):
         placed = F.conv1d(place, pattern.flatten(0, 1), threshold, padding=width // 2, groups=members)
         padded = F.pad(sequences.int(), (width // 2, width // 2), value=self.num_states)
         first = elements * torch.arange(members * width, dtype=torch.int32).view(members, 1, 1, width)
-        return table, placed.view(members, self.filters, -1).transpose(1, 2), padded.unfold(2, width, 1) + first
+        last = len(table) + torch.arange(members * self.length, dtype=torch.int32).view(members, 1, self.length, 1)
+        windows = torch.cat([padded.unfold(2, width, 1) + first, last.expand(-1, sequences.shape[1], -1, -1)], dim=-1)
+        return table, placed.view(members, self.filters, -1).transpose(1, 2), windows
 
     def _answer(self, part: _Part, best: Tensor, sequences: Tensor) -> Tensor:
         """(m, B, filters) largest sums of each filter along the sequences (m, B, L) -> (m, B, outputs)."""
@@ -189,6 +194,6 @@ class Ensemble(Network):
         return answer + F.pad(PAIR * weights.sum(dim=-1, keepdim=True), (1, 0))
 
 
-def _sums(table: Tensor, placed: Tensor, windows: Tensor) -> Tensor:
-    """(B, L, filters) answers of the filters at every position."""
-    return F.embedding_bag(windows.flatten(0, 1), table, mode="sum").view(len(windows), *placed.shape).add_(placed)
+def _sums(added: Tensor, windows: Tensor) -> Tensor:
+    """(B, L, filters) answers of one member's filters at every position: the (B, L, width + 1) rows of what is added, summed up."""
+    return F.embedding_bag(windows.flatten(0, 1), added, mode="sum").view(*windows.shape[:2], -1)
