@@ -59,9 +59,7 @@ class Leon:
     radius: int = 0
     """Substitutions within which proposals are one class; 0: equal ones alone."""
     fit: CriticSettings = field(
-        default_factory=lambda: CriticSettings(
-            hidden=32, slope="penalty", steps=60, batch_size=128, learning_rate=1e-2
-        )
+        default_factory=lambda: CriticSettings(hidden=32, slope="penalty", steps=60, batch_size=128, learning_rate=1e-2)
     )
     """Of the critic; a penalty on its slope, since a clipped one is so simple that it sees little of the distance."""
 
