@@ -196,4 +196,4 @@ class Ensemble(Network):
 
 def _sums(added: Tensor, windows: Tensor) -> Tensor:
     """(B, L, filters) answers of one member's filters at every position: the (B, L, width + 1) rows of what is added, summed up."""
-    return F.embedding_bag(windows.flatten(0, 1), added, mode="sum").view(*windows.shape[:2], -1)
+    return F.embedding_bag(windows.flatten(0, 1), added, mode="sum").view(*windows.shape[:2], added.shape[1])
