@@ -33,7 +33,6 @@ _LOADED = (
     "lightning.pytorch.loggers",
     "torch.utils.tensorboard",
     "transformers.models.gpt_neox.modeling_gpt_neox",
-    "pyarrow.dataset",
     "pyarrow.parquet",
     *(f"llome.stages.{stage}" for stage in STAGES),
     "llome.modules",
@@ -96,7 +95,7 @@ def serve(path: str) -> list[str] | None:
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(path)
         listening.listen(64)  # who asks before all is loaded waits no longer than it would by itself
-        # pyarrow loads pandas with the first table that it reads, where there is one
+        # pyarrow loads pandas with the first array that it makes of NumPy's, where there is one
         for name in (*_LOADED, *(("pandas",) if importlib.util.find_spec("pandas") else ())):
             importlib.import_module(name)
         gc.freeze()  # what is loaded is no garbage: copies go on sharing its memory

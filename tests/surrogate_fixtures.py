@@ -1,4 +1,4 @@
-"""Labelled tables of a small problem, and a fit of seconds, for what fits or searches a surrogate."""
+"""Labelled tables of a small problem, a fit of seconds and what judges share, for what fits or searches a surrogate."""
 
 import numpy as np
 
@@ -26,3 +26,18 @@ def write_labeled(path, seed, *, domain=DOMAIN, spent=100, infeasible=False):
         origin=np.array(["ga"] * n, dtype=object),
     ).write(path)
     return rows
+
+
+def swap_each(sequences: np.ndarray, elements: np.ndarray) -> np.ndarray:
+    """(N, L) sequences -> (N * L, L), each place's element swapped for that of (N, L) `elements`."""
+    length = sequences.shape[1]
+    swapped = np.repeat(sequences, length, axis=0)
+    swapped[np.arange(len(swapped)), np.tile(np.arange(length), len(sequences))] = elements.ravel()
+    return swapped
+
+
+class SwapsOneByOne:
+    """What a judge that scores whole sequences says of swaps."""
+
+    def score_swaps(self, member: int, sequences: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        return self.score(member, swap_each(sequences, elements)).reshape(sequences.shape)

@@ -36,6 +36,10 @@ class Judge(Protocol):
         """(N, L) -> (N,) standardised scores of one member, higher is better."""
         ...
 
+    def score_swaps(self, member: int, sequences: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        """(N, L) -> (N, L), scores with the element at each place, and no other, swapped for that of (N, L) `elements`."""
+        ...
+
 
 def candidates(
     judge: Judge, settings: Evolution, known: Known, proposals: Pool, count: int, *, num_states: int, random_seed: int
@@ -150,14 +154,9 @@ def _matters(
     judge: Judge, member: int, sequences: np.ndarray, scores: np.ndarray, num_states: int, rng: np.random.Generator
 ) -> np.ndarray:
     """(N, L) sequences and their `scores` -> (N, L) bool, without which element the member sees a loss."""
-    count, length = sequences.shape
-    others = np.repeat(sequences, length, axis=0)
-    place = np.tile(np.arange(length), count)
-    rows = np.arange(len(others))
-    own = others[rows, place]
-    drawn = (own + rng.integers(1, num_states, len(others))) % num_states
-    others[rows, place] = np.where(own < num_states, drawn, own)  # an end is no element
-    return judge.score(member, others).reshape(count, length) < scores[:, None] - TOLERANCE
+    drawn = (sequences + rng.integers(1, num_states, sequences.size).reshape(sequences.shape)) % num_states
+    others = np.where(sequences < num_states, drawn, sequences)  # an end is no element
+    return judge.score_swaps(member, sequences, others) < scores[:, None] - TOLERANCE
 
 
 def _favour_first(count: int, share: int) -> np.ndarray:

@@ -163,6 +163,33 @@ class Ensemble(Network):
             )
         return torch.cat(found).numpy()
 
+    @torch.no_grad()
+    def score_swaps(self, member: int, sequences: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        """(N, L) integers -> (N, L) float32, scores of one member with the element at each place, and no other, swapped for that of
+        (N, L) `elements`. Filters answer as before where they do not see the place: only the other answers are summed up again.
+        """
+        found, one, length, width = [], self._parts(1)[member], self.length, filter_width(self.length)
+        places = torch.arange(length)[:, None]
+        near = places + torch.arange(width) - width // 2  # (L, width) positions at which a filter sees the place,
+        near = torch.where((near >= 0) & (near < length), near, places)
+        held = places - near + width // 2  # and where in the filter it stands
+        each = (torch.from_numpy(rows.astype(np.int32)) for rows in (sequences, elements))
+        size = max(1, BLOCK // (length * width * self.filters))
+        for rows, swapped in zip(*(part.split(size) for part in each), strict=True):
+            table, placed, windows = self._looked_up(one, rows[None])
+            added = torch.cat([table, placed[0]])
+            ends = F.pad(_sums(added, windows[0]), (0, 0, width // 2 + 1, width // 2 + 1), value=-torch.inf)
+            rest = torch.maximum(
+                ends.cummax(dim=1).values[:, :length], ends.flip(1).cummax(dim=1).values[:, :length].flip(1)
+            )
+            changed = windows[0][:, near]  # (B, L, width, width + 1)
+            changed[:, places, torch.arange(width), held] = (held * (self.num_states + 1)).int() + swapped[..., None]
+            best = _sums(added, changed.flatten(0, 1)).view(*changed.shape[:3], self.filters).amax(dim=2).maximum(rest)
+            others = rows.repeat_interleave(length, dim=0)
+            others.view(-1, length, length).diagonal(dim1=1, dim2=2).copy_(swapped)
+            found.append(self._answer(one, best.flatten(0, 1)[None], others[None])[0, :, 0].view(len(rows), length))
+        return torch.cat(found).numpy()
+
     def _looked_up(self, part: _Part, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What an element adds to each filter depends on where in it the element stands, and on nothing else: so it is looked up.
 

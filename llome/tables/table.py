@@ -169,7 +169,9 @@ class Table:
 
     @classmethod
     def _decode(cls, path: str | Path) -> Self:
-        table = pq.read_table(path, page_checksum_verification=True)
+        # As one file: `read_table` takes it for a data set, loads pandas for that and reads columns out of the folders' names.
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
         raw = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
         kind = raw.get("schema", "no llome table")
         if kind != cls.name:

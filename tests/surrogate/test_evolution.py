@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from surrogate_fixtures import SwapsOneByOne
 
 from llome.errors import ConfigError
 from llome.surrogate.evolution import _drift, candidates
@@ -17,7 +18,7 @@ TARGET = np.array([0, 1, 2, 3, 4, 0, 2, 4, 1, 3, 0, 1])
 
 
 @dataclass
-class Matches:
+class Matches(SwapsOneByOne):
     """A judge that counts the elements of the target; it is asked for single members alone."""
 
     members: int = 2
@@ -180,7 +181,7 @@ def test_a_small_space_is_exhausted_and_no_more():
     """Of 2^4 sequences six are labelled."""
     space = np.stack(np.unravel_index(np.arange(16), (2,) * 4), axis=1).astype(np.int16)
 
-    class Flat:
+    class Flat(SwapsOneByOne):
         members = 1
 
         def score(self, member, rows):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lengths import draw_sequences, edit_distance, plain
+from surrogate_fixtures import SwapsOneByOne
 
 from llome.distances import edit_distances, sequence_lengths
 from llome.domain import PAD, Domain
@@ -24,7 +25,7 @@ V, L = 4, 12
 TARGET = [0, 1, 2, 3, 0, 2, 1, 3, 0]
 
 
-class Nearness:
+class Nearness(SwapsOneByOne):
     """A judge that counts the edits to the target."""
 
     members = 2

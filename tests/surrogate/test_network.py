@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from surrogate_fixtures import swap_each
 
 from llome.surrogate import network
 from llome.surrogate.network import Ensemble, filter_width
@@ -25,6 +26,29 @@ def test_scores_are_the_predictions(num_states: int, length: int, monkeypatch: p
         for member in range(2):
             np.testing.assert_allclose(ensemble.score(member, sequences), expected[member], rtol=0, atol=2e-6)
     assert ensemble.score(0, sequences[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize(("num_states", "length"), [(4, 2), (5, 9), (32, 32), (8, 128)])
+def test_scores_of_swaps_are_those_of_the_swapped(
+    num_states: int, length: int, outputs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensemble = Ensemble(num_states, length, members=2, filters=16, random_seed=1, outputs=outputs).double()
+    with torch.no_grad():
+        for parameter in ensemble.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    rng = np.random.default_rng(0)
+    sequences = rng.integers(0, num_states, (9, length)).astype(np.int16)
+    elements = (sequences + rng.integers(0, num_states, sequences.shape)) % num_states
+    swapped = swap_each(sequences, elements)
+    for block in (network.BLOCK, 3 * 16 * length * filter_width(length), 1):
+        monkeypatch.setattr(network, "BLOCK", block)
+        for member in range(2):
+            expected = ensemble.score(member, swapped).reshape(sequences.shape)
+            assert expected.std(axis=1).min() > 1e-3
+            found = ensemble.score_swaps(member, sequences, elements)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+    assert ensemble.score_swaps(0, sequences[:0], elements[:0]).shape == (0, length)
 
 
 @pytest.mark.parametrize("few", [0, 64])
