@@ -8,6 +8,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_THREADS ?= 2
 BENCH_ARGS ?=
+PAIRS ?= 6
 # The image: torch for cpu or cuda, what it is built on (pin it by its digest), and with what.
 VARIANT ?= cpu
 BASE ?= python:3.11-slim-bookworm
@@ -18,7 +19,7 @@ LOCK = containers/requirements.lock
 STAMP = .venv/.set-up
 PAPER = main multistage reinforce rewards sensitivity
 
-.PHONY: help demo docs figures test bench growth lint format lock image sif clean
+.PHONY: help demo docs figures test bench growth ranking lint format lock image sif clean
 
 help:
 	@echo "make demo      run configs/experiments/demo.yaml and print its table (CORES=all)"
@@ -27,6 +28,7 @@ help:
 	@echo "make test      run the tests (WORKERS=2; 0: in one process); PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
+	@echo "make ranking   what a ranking by LEON costs a round: PAIRS=6 of runs side by side, a core each; docs/ranking_cost.csv"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
 	@echo "make image     the container image llome-VARIANT:VERSION with docker, podman or buildah (VARIANT=cpu, or cuda)"
 	@echo "make sif       the same for Apptainer: containers/llome.sif"
@@ -67,6 +69,9 @@ bench: $(STAMP)
 growth: $(STAMP)
 	cd tests && OMP_NUM_THREADS=$(BENCH_THREADS) MKL_NUM_THREADS=$(BENCH_THREADS) \
 		../.venv/bin/python -m benchmarks.growth ../docs/growth.csv ../docs/growth.svg
+
+ranking: $(STAMP)
+	cd tests && ../.venv/bin/python -m benchmarks.ranking ../docs/ranking_cost.csv $(PAIRS)
 
 lint: $(STAMP)
 	.venv/bin/ruff check .

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from llome import __version__
 from llome.errors import ConfigError, LlomeError
-from llome.warm import hand_over, serve
+from llome.warm import end_with, hand_over, serve
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -85,7 +85,7 @@ def main(args: list[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     if args[:1] == ["--warm"]:
         words = serve(*args[1:])
-        return 0 if words is None else main(words[1:])
+        return 0 if words is None else end_with(main(words[1:]))
     debug = "--debug" in args
     args = [arg for arg in args if arg != "--debug"]
     name = "llome"

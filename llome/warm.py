@@ -9,6 +9,7 @@ itself, as on a cluster and in a container.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -46,6 +47,8 @@ _LOADED = (
     "llome.machine",
 )
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_code: int | None = None
+"""What this copy ends with."""
 _PATIENCE = 5.0
 """Seconds that half a question may take; they come from this machine, in one piece."""
 
@@ -92,6 +95,7 @@ def serve(path: str) -> list[str] | None:
         os.close(os.pidfd_open(os.getpid()))
     except OSError:  # a kernel, or a sandbox, that has none: stages load for themselves
         return None
+    atexit.register(_leave)  # before what is loaded registers its own, which is called first
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(path)
         listening.listen(64)  # who asks before all is loaded waits no longer than it would by itself
@@ -141,6 +145,27 @@ def serve(path: str) -> list[str] | None:
                     connection.close()
                 else:
                     _pass_on(key, selector)
+
+
+def end_with(code: int) -> int:
+    """Let this copy, whose stage has ended with `code`, end as a fork does once threads and exit handlers are through.
+
+    Python would then take apart all that is loaded, and have it copied first, page by page: four tenths of a second a stage.
+    """
+    global _code
+    _code = code
+    return code
+
+
+def _leave() -> None:
+    if _code is None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # Python's own end says so
+        return
+    os._exit(_code)
 
 
 def _pass_on(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:

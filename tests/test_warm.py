@@ -92,6 +92,25 @@ def test_a_copy_has_the_threads_that_its_stage_asks_for() -> None:
     assert run.stdout == "3\n"
 
 
+def test_a_copy_ends_without_being_taken_apart() -> None:
+    """What is registered for the end is done and what was said is written; of what is loaded nothing is finalised."""
+    check = """if True:
+        import atexit
+        from llome import warm
+        class Loaded:
+            def __del__(self):
+                print("taken apart")
+        loaded = Loaded()
+        atexit.register(warm._leave)
+        atexit.register(print, "done at the end")
+        print("said")
+        """
+    for end, code, said in (("", 0, ["taken apart"]), ("warm.end_with(3)", 3, [])):
+        run = subprocess.run([sys.executable, "-c", f"{check}\n        {end}"], capture_output=True, text=True)
+        assert run.returncode == code, run.stderr
+        assert run.stdout.splitlines() == ["said", "done at the end", *said]
+
+
 def test_a_mistake_is_one_line_and_its_exit_code(folder: Path, server: psutil.Process) -> None:
     run = fit(folder, "out", "--members=0")
     assert run.returncode == 2

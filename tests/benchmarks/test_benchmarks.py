@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from . import (
     bench_ceilings,
@@ -21,6 +23,8 @@ from . import (
 from .growth import Panel, Sizes
 from .growth import main as measure_growth
 from .measure import Measure
+from .ranking import ROOT, laptop
+from .ranking import main as measure_ranking
 from .sizes import TOY
 from .table import main
 
@@ -102,3 +106,28 @@ def test_growth_is_measured_written_and_drawn(tmp_path: Path, capsys: pytest.Cap
 
 def test_an_exponent_is_that_of_the_last_three_points() -> None:
     assert Panel("p", "n", "2", [1, 10, 20, 40], [9.0, 1.0, 4.0, 16.0]).exponent == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+def test_a_ranking_is_measured_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("Snakefile", "rules", "profiles", "configs"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
+        copy(ROOT / part, tmp_path / part)
+    ranked = yaml.safe_load((tmp_path / "configs/experiments/tiny_ranked.yaml").read_text()) | {"analyze": False}
+    alike = {key: value for key, value in ranked.items() if key != "surrogate"}
+    plain = alike | {"refine": "configs/refine/tiny.yaml", "filter": "configs/filter/tiny.yaml"}
+    measure_ranking(str(tmp_path / "cost.csv"), "2", {"likelihood": plain, "leon": ranked}, tmp_path)
+    with open(tmp_path / "cost.csv", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    for row in rows:
+        assert row["likelihood"] > 0
+        assert row["share"] == pytest.approx(1 - row["likelihood"] / row["leon"])
+    assert [row["pair"] for row in rows] == [1, 2]
+    assert "two standard errors" in capsys.readouterr().out
+
+
+def test_what_a_ranking_is_measured_on_differs_in_the_ranking_alone() -> None:
+    likelihood, leon = laptop().values()
+    assert {key for key in leon if leon[key] != likelihood.get(key)} == {"variant", "refine", "filter"}
+    assert "leon" in leon["refine"]
+    assert "leon" in leon["filter"]
