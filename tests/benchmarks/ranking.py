@@ -34,7 +34,9 @@ def laptop(function: str = "v32_l32_c4_k4_q4", rounds: int = 5) -> dict[str, dic
     file = ROOT / "configs" / "experiments" / "laptop" / "ranking.yaml"
     variants = expand_variants(yaml.safe_load(file.read_text()), str(file))
     shorter = {"schedules": [[{"sft": rounds}]], "analyze": False}
-    return {ranking: variants[f"{function}_{ranking}"] | shorter for ranking in RANKINGS}
+    alone = {ranking: variants[f"{function}_{ranking}"] | shorter for ranking in RANKINGS}
+    del alone["likelihood"]["surrogate"]  # a variant may leave unused what others need, an experiment may not
+    return alone
 
 
 def run_pair(experiments: Mapping[str, Mapping[str, Any]], cores: list[int], folder: Path) -> dict[str, float]:
@@ -45,8 +47,7 @@ def run_pair(experiments: Mapping[str, Mapping[str, Any]], cores: list[int], fol
         file = folder / "results" / f"{name}.yaml"
         shutil.rmtree(folder / "results" / name, ignore_errors=True)
         file.parent.mkdir(exist_ok=True)
-        alone = {key: value for key, value in settings.items() if key != "variant"} | {"name": name}
-        file.write_text(yaml.safe_dump(alone))
+        file.write_text(yaml.safe_dump({**settings, "name": name, "variant": None}))
         words = [sys.executable, "-m", "snakemake", "--cores", "1", "--configfile", str(file)]
         with open(file.with_suffix(".log"), "w") as log:
             runs[ranking] = subprocess.Popen(["taskset", "-c", str(core), *words], cwd=folder, stdout=log, stderr=log)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from llome.experiment import check_experiments
+
 from . import (
     bench_ceilings,
     bench_examples,
@@ -128,6 +130,8 @@ def test_a_ranking_is_measured_in_pairs(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_what_a_ranking_is_measured_on_differs_in_the_ranking_alone() -> None:
     likelihood, leon = laptop().values()
-    assert {key for key in leon if leon[key] != likelihood.get(key)} == {"variant", "refine", "filter"}
+    assert {key for key in leon if leon[key] != likelihood.get(key)} == {"variant", "refine", "surrogate", "filter"}
+    for settings in (likelihood, leon):
+        assert check_experiments(settings, "ranking.yaml")
     assert "leon" in leon["refine"]
     assert "leon" in leon["filter"]
