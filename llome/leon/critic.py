@@ -7,17 +7,15 @@ the slope by some number and not by 1, so the network is divided by the steepest
 of distance, and c* is comparable between fits. Either sees some of the distance only, never more but for chance.
 
 Sequences are looked up and never written out as vectors: the first layer adds up a row an element, in place of one an element and state.
-The loop is a loop, and not Lightning, which takes longer to import than a critic to fit, twice a round.
+The loop is a loop, and not Lightning, which takes longer to import than a critic to fit, twice a round; and its gradients are written out,
+since on so small a network autograd takes several times as long as the sums.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from llome.errors import ConfigError, DivergedError
@@ -77,19 +75,67 @@ class Critic(nn.Module):
         """(N, ...) inputs -> (N, H) what the first layer says; linear in the designs."""
         if self.num_states is None:
             return (inputs - self.centre) @ self.table + self.bias
-        found: Tensor = _Sums.apply(self.table, inputs)
-        return _ELEMENT * found + (self.bias - self.centre @ self.table)
+        return _ELEMENT * F.embedding_bag(inputs, self.table, mode="sum") + (self.bias - self.centre @ self.table)
 
     def rest(self, reached: Tensor) -> Tensor:
         """(N, H) of `reach` -> (N,)."""
         return self.last(torch.relu(self.second(torch.relu(reached)))).squeeze(-1) / self.scale
 
     def slopes(self, reached: Tensor) -> Tensor:
-        """(N, H) of `reach` -> (N,) the slopes, as the designs change; written out, since a gradient of a gradient takes twice as long."""
-        above = self.second(torch.relu(reached)) > 0
-        slope = ((self.last.weight / self.scale * above) @ self.second.weight) * (reached > 0)
-        square = (slope @ (self.table.t() @ self.table) * slope).sum(dim=1)
-        return square.clamp(min=torch.finfo(torch.float32).tiny).sqrt()
+        """(N, H) of `reach` -> (N,) the slopes, as the designs change."""
+        return self._slopes(reached)[3] / self.scale
+
+    def _slopes(self, reached: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(N, H) -> (N, H) which units of the second layer answer; the slopes as the first layer changes, and those times its square
+        table; and (N,) the slopes as the designs change; all of what `last` says, unscaled.
+        """
+        answer = self.second(torch.relu(reached)) > 0
+        inner = ((self.last.weight * answer) @ self.second.weight) * (reached > 0)
+        turned = inner @ (self.table.t() @ self.table)
+        square = (turned * inner).sum(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+        return answer, inner, turned, square.sqrt()
+
+    @torch.no_grad()
+    def descend(self, inputs: Tensor, share: Tensor | None = None, penalty: float = 0.0) -> None:
+        """Set the gradients of E_proposals[c] - E_source[c], and of the penalty on slopes beyond 1 where `share` says; `scale` is 1.
+
+        Args:
+            inputs: (2 B, ...), the known designs first.
+            share: (B, 1) of the known one in the design between a row's two at which a slope is taken.
+            penalty: weight of their mean square beyond 1.
+        """
+        count, second, last = len(inputs) // 2, self.second.weight, self.last.weight
+        reached = self.reach(inputs)
+        first = torch.relu(reached)
+        above = self.second(first)
+        ends = torch.full((2, count, 1), 1 / count, dtype=last.dtype)
+        ends[0].neg_()
+        back = ends.flatten(0, 1)  # (2 B, 1), and then of each unit, a layer after the other
+        last.grad, self.last.bias.grad = back.t() @ torch.relu(above), back.sum(dim=0)
+        back = back * last * (above > 0)
+        second.grad, self.second.bias.grad = back.t() @ first, back.sum(dim=0)
+        back = (back @ second) * (reached > 0)
+        self.table.grad, self.bias.grad = self._spread(inputs, back), back.sum(dim=0)
+        if share is None:
+            return
+        between = share * reached[:count] + (1 - share) * reached[count:]
+        answer, inner, turned, steep = self._slopes(between)
+        rate = (penalty * (steep - 1).clamp(min=0) / (count * steep))[:, None]  # by the squared slopes
+        self.table.grad += 2 * self.table @ (inner.t() @ (rate * inner))
+        back = 2 * rate * turned * (between > 0)
+        second.grad += (last * answer).t() @ back
+        last.grad += ((back @ second.t()) * answer).sum(dim=0, keepdim=True)
+
+    def _spread(self, inputs: Tensor, back: Tensor) -> Tensor:
+        """(N, ...) inputs and (N, H) gradients of what they reach -> (D, H) that of the table."""
+        if self.num_states is None:
+            return (inputs - self.centre).t() @ back
+        flat, rows = inputs.flatten().numpy(), len(self.table)
+        order = np.argsort(flat.astype(np.min_scalar_type(rows)), kind="stable") // inputs.shape[1]
+        counts = np.bincount(flat, minlength=rows)
+        starts = torch.from_numpy(np.cumsum(counts) - counts)
+        sums = F.embedding_bag(torch.from_numpy(order), back, starts, mode="sum")
+        return _ELEMENT * sums - torch.outer(self.centre, back.sum(dim=0))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, ...) inputs -> (N,)."""
@@ -103,28 +149,6 @@ class Critic(nn.Module):
     def distance(self, source: np.ndarray, proposals: np.ndarray) -> float:
         """W1 as this critic sees it: its mean over N designs of `source` less its mean over M `proposals`."""
         return float(self.score(source).mean() - self.score(proposals).mean())
-
-
-class _Sums(torch.autograd.Function):
-    """Sums of the rows of a table; the gradient is as quick, which torch's own is not: it is looked up and summed the other way round."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, places: Tensor) -> Tensor:
-        """(D, H) and the rows (N, L) to add up -> (N, H)."""
-        ctx.save_for_backward(places)
-        ctx.rows = len(table)
-        return F.embedding_bag(places, table, mode="sum")
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
-        """(N, H) -> (D, H), each row the sum over the designs that have it."""
-        (places,) = ctx.saved_tensors
-        flat = places.flatten().numpy()
-        order = np.argsort(flat.astype(np.min_scalar_type(ctx.rows)), kind="stable") // places.shape[1]
-        counts = np.bincount(flat, minlength=ctx.rows)
-        starts = torch.from_numpy(np.cumsum(counts) - counts)
-        return F.embedding_bag(torch.from_numpy(order), slope.contiguous(), starts, mode="sum"), None
 
 
 def fit_critic(
@@ -172,17 +196,11 @@ def _ascend(critic: Critic, known: Tensor, proposed: Tensor, settings: CriticSet
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=settings.steps)
     for step in range(settings.steps):
         rng = np.random.default_rng([random_seed, step])
-        picked = (side[rng.integers(len(side), size=settings.batch_size)] for side in (known, proposed))
-        reached = critic.reach(torch.cat(tuple(picked)))
-        one, other = critic.rest(reached).split(settings.batch_size)
-        loss = other.mean() - one.mean()
+        picked = [side[rng.integers(len(side), size=settings.batch_size)] for side in (known, proposed)]
+        share = None
         if settings.slope == "penalty":
             share = torch.from_numpy(rng.random((settings.batch_size, 1)).astype(np.float32))
-            here, there = reached.split(settings.batch_size)
-            steep = critic.slopes(share * here + (1 - share) * there)
-            loss = loss + settings.penalty * (steep - 1).clamp(min=0).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
+        critic.descend(torch.cat(picked), share, settings.penalty)
         optimizer.step()
         schedule.step()
         if settings.slope == "clip":

@@ -88,6 +88,33 @@ def test_the_gradient_of_a_look_up_is_that_of_the_product() -> None:
     torch.testing.assert_close(critic.slopes(reached), slope.norm(dim=1))
 
 
+@pytest.mark.parametrize("num_states", [None, 3])
+@pytest.mark.parametrize("penalty", [0.0, 7.0])
+def test_the_gradients_are_those_of_the_loss(num_states: int | None, penalty: float) -> None:
+    """Autograd of what is descended, where some slopes are steep enough for the penalty to count."""
+    rng = np.random.default_rng(0)
+    designs = rng.integers(0, 3, (12, 4)) if num_states else rng.normal(size=(12, 4))
+    critic = Critic(4, 6, random_seed=1, num_states=num_states).double()
+    inputs = critic.as_inputs(designs) if num_states else torch.from_numpy(designs)
+    critic.centre.copy_(critic.mean(inputs))
+    share = torch.from_numpy(rng.random((6, 1))) if penalty else None
+    if share is not None:
+        with torch.no_grad():  # half of the slopes are above 1
+            here, there = critic.reach(inputs).split(6)
+            critic.last.weight.div_(critic.slopes(share * here + (1 - share) * there).quantile(0.5))
+    reached = critic.reach(inputs)
+    known, proposed = critic.rest(reached).split(6)
+    loss = proposed.mean() - known.mean()
+    if share is not None:
+        steep = critic.slopes(share * reached[:6] + (1 - share) * reached[6:])
+        assert 0 < (steep > 1).sum() < 6
+        loss = loss + penalty * (steep - 1).clamp(min=0).square().mean()
+    expected = torch.autograd.grad(loss, list(critic.parameters()))
+    critic.descend(inputs, share, penalty)
+    for (name, weight), gradient in zip(critic.named_parameters(), expected, strict=True):
+        torch.testing.assert_close(weight.grad, gradient, msg=lambda text, name=name: f"{name}: {text}")
+
+
 def test_the_same_seed_gives_the_same_critic() -> None:
     source, proposals = np.random.default_rng(0).normal(size=(2, 100, 3))
     settings = CriticSettings(steps=20)
