@@ -81,9 +81,11 @@ def main(
     error = f" ± {2 * shares.std(ddof=1) / len(shares) ** 0.5:.1%}" if len(shares) > 1 else ""
     print(f"a ranking by LEON is {shares.mean():.1%}{error} of a round (two standard errors)")
     with replacing(Path(out)) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["pair", *RANKINGS, "share"])
+        writer = csv.DictWriter(file, ["pair", *RANKINGS, "share"], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {"pair": row["pair"], **{name: f"{row[name]:.3f}" for name in (*RANKINGS, "share")}} for row in rows
+        )
 
 
 if __name__ == "__main__":

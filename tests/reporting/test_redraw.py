@@ -96,6 +96,19 @@ class Table:
         return f"{bounds}, in {len(counts)} of {len(ends)}" if counts else "not found"
 
 
+def test_what_the_readme_says_that_a_ranking_costs(root: Path) -> None:
+    with open(root / "docs/ranking_cost.csv", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    likelihood, leon, shares = (np.array([row[name] for row in rows]) for name in ("likelihood", "leon", "share"))
+    np.testing.assert_allclose(shares, 1 - likelihood / leon, atol=1e-3)
+    error = 2 * shares.std(ddof=1) / len(shares) ** 0.5
+    assert shares.mean() + error < 0.25
+    said = " ".join((root / "README.md").read_text().split())
+    assert f"LEON took {leon.mean():.1f} s where one by likelihood took {likelihood.mean():.1f}" in said
+    assert f"{100 * shares.mean():.0f} % ± {100 * error:.0f} % of the round (twelve pairs" in said
+    assert len(rows) == 12
+
+
 def test_the_table_of_the_readme_is_that_of_the_published_functions(root: Path) -> None:
     table = Table(root / "docs/published.csv")
     assert {len(ends) for ends in table.last.values()} == {5}
