@@ -86,8 +86,8 @@ class Critic(nn.Module):
         return self._slopes(reached)[3] / self.scale
 
     def _slopes(self, reached: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(N, H) -> (N, H) which units of the second layer answer; the slopes as the first layer changes, and those times its square
-        table; and (N,) the slopes as the designs change; all of what `last` says, unscaled.
+        """(N, H) -> which units of the second layer answer (N, H); the gradients by what is reached (N, H), and their products with the
+        table's Gram matrix (N, H); the slopes as the designs change (N,); all of them before `scale` divides.
         """
         answer = self.second(torch.relu(reached)) > 0
         inner = ((self.last.weight * answer) @ self.second.weight) * (reached > 0)

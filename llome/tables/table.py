@@ -169,7 +169,7 @@ class Table:
 
     @classmethod
     def _decode(cls, path: str | Path) -> Self:
-        # As one file: `read_table` takes it for a data set, loads pandas for that and reads columns out of the folders' names.
+        # As one file: `read_table` would take it for a data set, and load pandas for that.
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         raw = json.loads((table.schema.metadata or {}).get(_KEY, b"{}"))
