@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH_THREADS ?= 2
 BENCH_ARGS ?=
-PAIRS ?= 6
+PAIRS ?= 12
 # The image: torch for cpu or cuda, what it is built on (pin it by its digest), and with what.
 VARIANT ?= cpu
 BASE ?= python:3.11-slim-bookworm
@@ -28,7 +28,7 @@ help:
 	@echo "make test      run the tests (WORKERS=2; 0: in one process); PYTEST_ARGS=--slow runs the slow ones as well"
 	@echo "make bench     the speed of every hot path against its peers, in one table (BENCH_THREADS=2)"
 	@echo "make growth    how their cost grows with the size of the problem: docs/growth.csv and docs/growth.svg"
-	@echo "make ranking   what a ranking by LEON costs a round: PAIRS=6 of runs side by side, a core each; docs/ranking_cost.csv"
+	@echo "make ranking   what a ranking by LEON costs a round: PAIRS=12 of runs side by side, a core each; docs/ranking_cost.csv"
 	@echo "make lint      ruff, mypy, import-linter, snakefmt, snakemake --lint; make format mends what can be mended"
 	@echo "make image     the container image llome-VARIANT:VERSION with docker, podman or buildah (VARIANT=cpu, or cuda)"
 	@echo "make sif       the same for Apptainer: containers/llome.sif"

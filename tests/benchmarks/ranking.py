@@ -65,7 +65,7 @@ def run_pair(experiments: Mapping[str, Mapping[str, Any]], cores: list[int], fol
 
 
 def main(
-    out: str, pairs: str = "6", experiments: Mapping[str, Mapping[str, Any]] | None = None, folder: Path = ROOT
+    out: str, pairs: str = "12", experiments: Mapping[str, Mapping[str, Any]] | None = None, folder: Path = ROOT
 ) -> None:
     """Run the pairs, print what each took, and write them to the CSV `out`."""
     cores = sorted(os.sched_getaffinity(0))[:2]

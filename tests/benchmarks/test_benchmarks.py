@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from workflow.conftest import Clone
 
 from llome.experiment import check_experiments
 
@@ -112,13 +112,11 @@ def test_an_exponent_is_that_of_the_last_three_points() -> None:
 
 @pytest.mark.slow
 def test_a_ranking_is_measured_in_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for part in ("Snakefile", "rules", "profiles", "configs"):
-        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy2
-        copy(ROOT / part, tmp_path / part)
-    ranked = yaml.safe_load((tmp_path / "configs/experiments/tiny_ranked.yaml").read_text()) | {"analyze": False}
+    folder = Clone.make(ROOT, tmp_path / "clone").folder
+    ranked = yaml.safe_load((folder / "configs/experiments/tiny_ranked.yaml").read_text()) | {"analyze": False}
     alike = {key: value for key, value in ranked.items() if key != "surrogate"}
     plain = alike | {"refine": "configs/refine/tiny.yaml", "filter": "configs/filter/tiny.yaml"}
-    measure_ranking(str(tmp_path / "cost.csv"), "2", {"likelihood": plain, "leon": ranked}, tmp_path)
+    measure_ranking(str(tmp_path / "cost.csv"), "2", {"likelihood": plain, "leon": ranked}, folder)
     with open(tmp_path / "cost.csv", newline="") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     for row in rows:
